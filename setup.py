@@ -8,17 +8,13 @@ parser = ConfigParser(delimiters=["="])
 parser.read("settings.ini", encoding="utf-8")
 config = parser["DEFAULT"]
 
-
-def requirements(key: str) -> list[str]: return config.get(key, "").split()
-
-
-extras = {name: requirements(f"{name}_requirements") for name in ("dev", "docs", "demo", "video", "offline") if config.get(f"{name}_requirements")}
+extras = {key.removesuffix("_requirements"): value.split() for key, value in config.items() if key.endswith("_requirements")}
 
 setup(
     name=config["lib_name"],
     version=config["version"],
     description=config["description"],
-    long_description=Path("README.md").read_text(encoding="utf-8") if Path("README.md").exists() else "",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author=config["author"],
     author_email=config["author_email"],
@@ -26,10 +22,10 @@ setup(
     url=config["git_url"],
     keywords=config["keywords"],
     packages=find_packages(include=["faceshifter", "faceshifter.*"]),
-    include_package_data=True,
+    package_data={"faceshifter": ["weights_data/*"]},
     python_requires=f">={config['min_python']}",
-    install_requires=requirements("requirements"),
+    install_requires=config["requirements"].split(),
     extras_require=extras,
-    entry_points={"console_scripts": config.get("console_scripts", "").split(), "nbdev": [f"{config['lib_path']}={config['lib_path']}._modidx:d"]},
+    entry_points={"console_scripts": config["console_scripts"].split(), "nbdev": [f"{config['lib_path']}={config['lib_path']}._modidx:d"]},
     zip_safe=False,
 )

@@ -1,0 +1,171 @@
+"""Render the documentation site into `_docs` and `README.md` from the notebooks, without Quarto's own program.
+
+nbdev processes the notebooks as it does for Quarto (docments tables, links from back-ticked symbols); smalldocs then renders the
+same `_quarto.yml`. Here is only what the two leave open: file names, links to our own pages, and KaTeX without a network.
+"""
+import re
+import subprocess
+import sys
+import zipfile
+from base64 import b64decode
+from inspect import Parameter, formatannotation
+from pathlib import Path, PurePosixPath
+
+import nbdev.showdoc
+from execnb.nbio import read_nb
+from fastcore.docments import DocmentText
+from fastcore.script import Param, call_parse
+from nbdev.config import get_config
+from nbdev.processors import FilterDefaults
+from nbdev.quarto import refresh_quarto_yml
+from nbdev.serve import proc_nbs
+from nbdev.showdoc import BasicMarkdownRenderer
+from smalldocs import config, layout, site
+
+# A Python package that carries KaTeX 0.16.40 (MIT). Its files are taken out of the wheel; installed, it would bring Django.
+KATEX = "djangocms-katex==1.0.2"
+# nbdev writes `output-file` for Quarto; smalldocs warns that it does not read it, and NotebookSite below reads it.
+EXPLAINED = re.compile(r"\.ipynb: output-file is not read by smalldocs$")
+
+
+def katex(
+    folder: Path,  # where to keep the files; a folder that is there already is taken as complete
+) -> Path:  # the folder with katex.min.js, katex.min.css, fonts and contrib/auto-render.min.js
+    "Fetch KaTeX once, from the package index that pip is configured for."
+    if folder.exists(): return folder
+    wheels = folder.with_suffix(".download")
+    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", wheels, KATEX], check=True)
+    with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
+        for name in wheel.namelist():
+            path = name.partition("vendor/katex/")[2]
+            if re.fullmatch(r"LICENSE|katex\.min\.(js|css)|contrib/auto-render\.min\.js|fonts/.*\.woff2", path):
+                target = wheels / "katex" / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(wheel.read(name))
+    return (wheels / "katex").rename(folder)
+
+
+class Signature(DocmentText):
+    "A signature without its comments, which `DocmentsTable` shows below it."
+    @property
+    def params(self): return [(text, "") for text, _ in super().params]
+
+    @property
+    def _ret_str(self): return super()._ret_str.partition(" # ")[0]
+
+
+class DocmentsTable(BasicMarkdownRenderer):
+    "nbdev's documentation of a symbol, with the parameters as a table, so that their formulas and links are rendered."
+    def __init__(self, sym, **kwargs):
+        super().__init__(sym, **kwargs)
+        self.dm = Signature(self.sym, docstring=False)
+
+    def _repr_markdown_(self) -> str:
+        def show(value): return "" if value is Parameter.empty else value.replace("|", r"\|").replace("\n", " ")
+        def code(value, form): return value if value is Parameter.empty else f"`{form(value)}`"
+        rows = [
+            [
+                f"`{name}`" if name != "return" else "**returns**", code(about["anno"], formatannotation),
+                code(about.get("default", Parameter.empty), repr), about["docment"],
+            ]
+            for name, about in self.dm.dm.items() if about.get("docment")
+        ]
+        lines = ["| ".join(["", *map(show, row), ""]) for row in [["", "type", "default", "details"], ["-"] * 4, *rows]]
+        return super()._repr_markdown_() + ("\n\n" + "\n".join(lines) + "\n" if rows else "")
+
+
+nbdev.showdoc.BasicMarkdownRenderer = DocmentsTable  # here, because each worker of nbdev imports this file anew
+
+
+class NotebookSite(site.Site):
+    "A smalldocs site whose pages are notebooks that nbdev processed: Quarto's file names, nbdev's links."
+
+    def read(self, src: PurePosixPath) -> site.Page:
+        "Give a page the file name that nbdev's links expect: `04_gan.ipynb` becomes `gan.html`."
+        page = super().read(src)
+        page.out = page.src.with_name(page.front.get("output-file", page.out.name))
+        return page
+
+    def find_page(self, target: PurePosixPath) -> site.Page | None:
+        "Find a page by its source, or by its file name in the site."
+        return super().find_page(target) or next((page for page in self.pages.values() if page.out == target), None)
+
+    def resolve(self, href: str, page: site.Page | None, record: bool = True) -> str:
+        "Make a link to the published site, which nbdev writes for our own symbols, a relative one."
+        home = str(self.project.website["site-url"]).rstrip("/")
+        return super().resolve(href.removeprefix(home) if href.startswith(home + "/") else href, page, record)
+
+
+def processed() -> Path:  # the folder of the processed notebooks
+    "Process the notebooks that changed, with nbdev, and forget those that are gone."
+    nbs = get_config().nbs_path
+    refresh_quarto_yml()
+    folder = proc_nbs(nbs)
+    for page in folder.rglob("*.ipynb"):
+        if not (nbs / page.relative_to(folder)).exists(): page.unlink()
+    return folder
+
+
+def render() -> list[str]:  # what is wrong with the site, one line each
+    "Render the whole site into `_docs`."
+    root = get_config().config_path
+    docs = NotebookSite(config.load(processed()))
+    docs.out = get_config().doc_path
+    docs.build()
+    libs = PurePosixPath("site_libs/katex")
+    for source in (files := katex(root / ".katex")).rglob("*"):
+        if not source.is_file(): continue
+        target = docs.out / libs / source.relative_to(files)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+    for page in docs.pages.values():
+        html = docs.out / page.out
+        html.write_text(html.read_text(encoding="utf-8").replace(layout.KATEX, site.rel(libs, page)), encoding="utf-8")
+    return [warning for warning in docs.warnings if not EXPLAINED.search(warning)]
+
+
+def text(value: str | list) -> str:  # one string
+    "Join what a notebook stores as lines."
+    return value if isinstance(value, str) else "".join(value)
+
+
+def readme() -> dict[Path, bytes]:  # file: content
+    "Write `index.ipynb` as `README.md`, with links and pictures that work from the top of the repository."
+    cfg = get_config()
+    nbs = cfg.nbs_path.relative_to(cfg.config_path)
+    nb = read_nb(cfg.nbs_path / cfg.readme_nb)
+    FilterDefaults()(nb)
+    files, parts = {}, []
+    for cell in nb.cells:
+        source = text(cell.get("source") or "").strip()
+        if cell.cell_type == "raw" and (title := re.search(r"^title: (.*)$", source, re.M)):
+            parts.append(f"# {title[1]}")
+            if about := nb.frontmatter_.get("description"): parts.append(f"> {about}")
+        elif cell.cell_type == "markdown":
+            parts.append(re.sub(r"(\]\()(?!\w+:|#|/)", rf"\1{nbs}/", source))
+        elif cell.cell_type == "code":
+            code = re.sub(r"^#\|.*\n?", "", source, flags=re.M).strip()
+            if code and "echo: false" not in source: parts.append(f"```python\n{code}\n```")
+            for output in cell.get("outputs", []):
+                data = output.get("data", {})
+                if png := data.get("image/png"):
+                    path = Path("index_files") / f"figure-{len(files) + 1}.png"
+                    files[cfg.config_path / path] = b64decode(text(png))
+                    parts.append(f"![]({path})")
+                elif markdown := data.get("text/markdown"): parts.append(text(markdown).strip())
+                elif plain := output.get("text") or data.get("text/plain"): parts.append(f"```\n{text(plain).rstrip()}\n```")
+    return {cfg.config_path / "README.md": ("\n\n".join(filter(None, parts)) + "\n").encode(), **files}
+
+
+@call_parse
+def main(what: Param("site: render `_docs`; readme: write README.md; check-readme: compare it", str, choices=["site", "readme", "check-readme"])):
+    "Render the site or the README."
+    if what == "site":
+        if warnings := render(): sys.exit("\n".join(["The site has these faults:", *warnings]))
+        return
+    for path, content in readme().items():
+        if what == "readme":
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+        elif not path.exists() or path.read_bytes() != content:
+            sys.exit(f"{path.name} is not what nbs/index.ipynb gives: run `make prepare` and commit it")
