@@ -21,6 +21,13 @@ setup(
     license="Apache-2.0",
     url=config["git_url"],
     keywords=config["keywords"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Natural Language :: English",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
     packages=find_packages(include=["faceshifter", "faceshifter.*"]),
     package_data={"faceshifter": ["weights_data/*"]},
     python_requires=f">={config['min_python']}",

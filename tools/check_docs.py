@@ -2,6 +2,7 @@
 import re
 import shutil
 import sys
+from contextlib import suppress
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import unquote, urlsplit
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, TimeoutError, sync_playwright
 
 DOCS, SCREENSHOTS = Path("_docs"), Path("_screenshots")
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -68,6 +69,7 @@ def watch(page: Page, home: str, faults: list[str]) -> None:
 def look(page: Page, url: str, name: str) -> list[str]:  # what is wrong with how it looks
     "Load a page and take its picture: equations rendered, pictures there, nothing wider than the screen."
     page.goto(url, wait_until="networkidle")
+    with suppress(TimeoutError): page.wait_for_function("document.querySelectorAll('.math').length == document.querySelectorAll('.math .katex').length")
     seen = page.evaluate("""() => ({
         equations: document.querySelectorAll('.math').length, rendered: document.querySelectorAll('.math .katex').length,
         wrong: [...document.querySelectorAll('.katex-error')].map(e => e.title),

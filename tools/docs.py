@@ -54,6 +54,11 @@ class Signature(DocmentText):
     def _ret_str(self): return super()._ret_str.partition(" # ")[0]
 
 
+def type_name(annotation) -> str:
+    "The name of a type, without the modules it comes from."
+    return re.sub(r"\b(\w+\.)+", "", annotation if isinstance(annotation, str) else formatannotation(annotation))
+
+
 class DocmentsTable(BasicMarkdownRenderer):
     "nbdev's documentation of a symbol, with the parameters as a table, so that their formulas and links are rendered."
     def __init__(self, sym, **kwargs):
@@ -61,16 +66,12 @@ class DocmentsTable(BasicMarkdownRenderer):
         self.dm = Signature(self.sym, docstring=False)
 
     def _repr_markdown_(self) -> str:
-        def show(value): return "" if value is Parameter.empty else value.replace("|", r"\|").replace("\n", " ")
-        def code(value, form): return value if value is Parameter.empty else f"`{form(value)}`"
+        def cell(value): return value.replace("|", r"\|").replace("\n", " ")
         rows = [
-            [
-                f"`{name}`" if name != "return" else "**returns**", code(about["anno"], formatannotation),
-                code(about.get("default", Parameter.empty), repr), about["docment"],
-            ]
+            [f"`{name}`" if name != "return" else "**returns**", f"`{type_name(about['anno'])}`" if about["anno"] is not Parameter.empty else "", about["docment"]]
             for name, about in self.dm.dm.items() if about.get("docment")
         ]
-        lines = ["| ".join(["", *map(show, row), ""]) for row in [["", "type", "default", "details"], ["-"] * 4, *rows]]
+        lines = ["| ".join(["", *map(cell, row), ""]) for row in [["", "type", "what it is"], ["-"] * 3, *rows]]
         return super()._repr_markdown_() + ("\n\n" + "\n".join(lines) + "\n" if rows else "")
 
 
