@@ -67,10 +67,10 @@ class DocmentsTable(BasicMarkdownRenderer):
 
     def _repr_markdown_(self) -> str:
         def cell(value): return value.replace("|", r"\|").replace("\n", " ")
-        rows = [
-            [f"`{name}`" if name != "return" else "**returns**", f"`{type_name(about['anno'])}`" if about["anno"] is not Parameter.empty else "", about["docment"]]
-            for name, about in self.dm.dm.items() if about.get("docment")
-        ]
+        rows = []
+        for name, about in self.dm.dm.items():
+            kind = "" if about["anno"] is Parameter.empty else f"`{type_name(about['anno'])}`"
+            if about.get("docment"): rows.append(["**returns**" if name == "return" else f"`{name}`", kind, about["docment"]])
         lines = ["| ".join(["", *map(cell, row), ""]) for row in [["", "type", "what it is"], ["-"] * 3, *rows]]
         return super()._repr_markdown_() + ("\n\n" + "\n".join(lines) + "\n" if rows else "")
 
