@@ -26,8 +26,8 @@ prepare: .venv/dev ## before a commit: export, test, clean, README
 	nbdev_clean
 	python tools/docs.py readme
 
-clean: ## forget the site and its caches
-	rm -rf _docs _proc _screenshots
+clean: ## forget the site and what passed before
+	rm -rf _docs _proc _screenshots .tested
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
