@@ -34,6 +34,7 @@ class AEIConfig:
     image_range: str = 'signed' # images inside the network: 'signed' [-1, 1] with tanh, 'unit' [0, 1] with sigmoid
     identity: str = 'arcface' # the identity encoder that the network was trained with
     identity_crop: tuple[int, int] = (19, 237) # the part of a 256-pixel crop that the identity encoder sees
+    identity_normalized: bool = True # z_id has length 1; GHOST's generator takes ArcFace's embedding as it comes
 
     @classmethod
     def preset(cls,

@@ -81,7 +81,8 @@ def read_metadata(path: str | Path, # what `save_model` wrote
     try:
         with safe_open(path, 'pt') as file: note = (file.metadata() or {}).get('faceshifter')
     except SafetensorError as error: raise ValueError(f'{path} is not a complete safetensors file ({error})') from None
-    if note is None: raise ValueError(f'{path} is no file of ours: its metadata lacks the key "faceshifter"; faceshifter.interop.load_checkpoint reads those of others')
+    if note is None:
+        raise ValueError(f'{path} is no file of ours: its metadata lacks the key "faceshifter"; faceshifter.interop.load_checkpoint reads those of others')
     return json.loads(note)
 
 # %% ../nbs/ch6_beyond/04a_weight_files.ipynb #cell-014
@@ -153,7 +154,8 @@ published = {
         (f'{_ghost}/sber-swap-v2.0/G_unet_2blocks.pth',), note=_no_hash),
     'ghost-3-blocks': PublishedWeights('G_unet_3blocks.pth', 'AEI-Net with three AAD layers a block, GHOST', 'not verified',
         (f'{_ghost}/sber-swap-v2.0/G_unet_3blocks.pth',), note=_no_hash),
-    'ghost-iresnet100': PublishedWeights('ghost_iresnet100.pth', 'identity encoder IResNet100, InsightFace, as GHOST uses it', 'non-commercial research only (InsightFace)',
+    'ghost-iresnet100': PublishedWeights('ghost_iresnet100.pth', 'identity encoder IResNet100, InsightFace, as GHOST uses it',
+        'non-commercial research only (InsightFace)',
         (f'{_ghost}/arcface/backbone.pth',), note=_no_hash),
     'ir_se50': PublishedWeights('model_ir_se50.pth', 'identity encoder IR-SE50, TreB1eN; used by the thesis, taotaonice, pSp', 'not verified',
         ('https://drive.usercontent.google.com/download?id=1KW7bjndL3QG3sxBbZxreGHigcCCpsDgn&export=download&confirm=t',
