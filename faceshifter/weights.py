@@ -136,7 +136,7 @@ class PublishedWeights:
 
 # %% ../nbs/ch6_beyond/04a_weight_files.ipynb #cell-030
 _ghost = 'https://github.com/sberbank-ai/sber-swap/releases/download'
-_no_hash = 'Address from the publisher\'s own download script; neither address nor file could be verified here, so the hash and size are not known.'
+_no_hash = 'Address from the publisher\'s own script, not tried; hash and size not known.'
 
 published = {
     'small-128': PublishedWeights(
@@ -160,14 +160,14 @@ published = {
     'ir_se50': PublishedWeights('model_ir_se50.pth', 'identity encoder IR-SE50, TreB1eN; used by the thesis, taotaonice, pSp', 'not verified',
         ('https://drive.usercontent.google.com/download?id=1KW7bjndL3QG3sxBbZxreGHigcCCpsDgn&export=download&confirm=t',
          'https://huggingface.co/lithiumice/insightface/resolve/main/InsightFace_Pytorch%2Bmodel_ir_se50.pth'),
-        note='Addresses of copies that pSp and others name; neither was tried, so the hash and size are not known.'),
+        note='Addresses of copies that pSp and others name; not tried; hash and size not known.'),
     'iresnet50': PublishedWeights('ms1mv3_arcface_r50.pth', 'identity encoder IResNet50, InsightFace', 'non-commercial research only',
         note='In the model zoo of insightface/recognition/arcface_torch, behind a browser; ms1mv3_arcface_r50_fp16/backbone.pth is meant.'),
     'iresnet100': PublishedWeights('ms1mv3_arcface_r100.pth', 'identity encoder IResNet100, InsightFace', 'non-commercial research only',
         note='In the model zoo of insightface/recognition/arcface_torch, behind a browser; ms1mv3_arcface_r100_fp16/backbone.pth is meant.'),
     'maum-ai-resnet101': PublishedWeights('Arcface.pth', 'identity encoder ResNet101, maum-ai', 'not verified',
         ('https://drive.usercontent.google.com/download?id=1TAb6WNfusbL2Iv3tfRCpMXimZE9tnSUn&export=download&confirm=t',),
-        note='Address from the publisher\'s README; issue 17 there reports it dead. Hash and size are not known.'),
+        note='Address from the publisher\'s README; issue 17 there reports it dead; hash and size not known.'),
     'taotaonice': PublishedWeights('taotaonice_G_latest.pth', 'AEI-Net, taotaonice', 'none stated',
         note='Its author sent G_latest.pth by mail on request (issue 26 there); no address was ever published.'),
     'maum-ai': PublishedWeights('maum_ai.ckpt', 'AEI-Net, maum-ai', 'none stated',
