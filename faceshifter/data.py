@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastcore.basics import patch
@@ -403,21 +404,19 @@ def from_images(cls: FaceSet,
 
 # %% ../nbs/ch5_experiments/02_datasets.ipynb #c024
 def augment(
-    image: Image.Image, # RGB
+    image: Tensor, # (3, S, S), in [-1, 1]
     rng: np.random.Generator, # where the chance comes from
     strength: float = 1.0, # 0: unchanged
-) -> Image.Image: # RGB, the same size
+) -> Tensor: # (3, S, S), in [-1, 1]
     "A mild change that leaves the person recognizable: up to 3 degrees, 3 % of scale, 2 % of shift; 10 % of brightness, contrast and saturation"
-    turn, zoom, x, y, brightness, contrast, saturation = rng.uniform(-1, 1, 7) * strength * [np.pi / 60, 0.03, 0.02, 0.02, 0.1, 0.1, 0.1]
-    side, pad = image.width, image.width // 8
-    cos, sin, middle = np.cos(turn) * (1 + zoom), np.sin(turn) * (1 + zoom), side / 2
-    pixels = Image.fromarray(np.pad(np.asarray(image), ((pad, pad), (pad, pad), (0, 0)), mode="edge"))
-    matrix = (cos, sin, middle * (1 - cos - sin) + x * side + pad, -sin, cos, middle * (1 + sin - cos) + y * side + pad)
-    pixels = np.asarray(pixels.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC), dtype=np.float32)
-    grey = pixels.mean(axis=2, keepdims=True)
-    pixels = grey + (1 + saturation) * (pixels - grey)
-    pixels = (1 + contrast) * (pixels - grey.mean()) + (1 + brightness) * grey.mean()
-    return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
+    turn, zoom, x, y, brightness, contrast, saturation = (rng.uniform(-1, 1, 7) * strength * [np.pi / 60, 0.03, 0.04, 0.04, 0.1, 0.1, 0.1]).tolist()
+    cos, sin = (1 + zoom) * np.cos(turn), (1 + zoom) * np.sin(turn)
+    grid = F.affine_grid(torch.tensor([[[cos, sin, x], [-sin, cos, y]]], dtype=torch.float32), [1, *image.shape], align_corners=False)
+    image = F.grid_sample(image[None], grid, mode="bicubic", padding_mode="border", align_corners=False)[0] + 1
+    grey = image.mean(dim=0)
+    image = torch.lerp(grey, image, 1 + saturation)
+    image = torch.lerp(grey.mean(), image, 1 + contrast) + brightness * grey.mean()
+    return image.clamp(0, 2) - 1
 
 # %% ../nbs/ch5_experiments/02_datasets.ipynb #c025
 class FacePairs(torch.utils.data.Dataset):
@@ -495,10 +494,56 @@ def __getitem__(self: FacePairs, n: int) -> tuple[Tensor, ...]:
     images = [self.face(position, mirror) for position, mirror in zip((source, target), mirrored)]
     z_id = () if self.z_id is None else (self._z_id(source, mirrored[0]),)
     strengths = (0 if z_id else self.strength, self.strength)  # an embedding that was computed ahead is that of the face as it is
+    images = [to_tensor(image)[0] for image in images]
     images = [augment(image, rng, strength) if strength else image for image, strength in zip(images, strengths)]
-    return *(to_tensor(image)[0] for image in images), torch.tensor(same), *z_id
+    return *images, torch.tensor(same), *z_id
 
 # %% ../nbs/ch5_experiments/02_datasets.ipynb #c028
+def _state_key(encoder: torch.nn.Module) -> str:
+    "A hash of a network's kind and of all of its weights"
+    digest = sha256(type(encoder).__name__.encode())
+    for name, value in encoder.state_dict().items(): digest.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+@patch
+def embed(self: FaceSet,
+    encoder: torch.nn.Module, # frozen: crop (B, 3, S, S) in [-1, 1] to z_id (B, D), L2-normalized
+    bs: int = 64, # images at a time
+    device: str | torch.device = "cpu", # where the encoder runs
+) -> np.ndarray: # (N, 2, D), float32: each face as it is, and mirrored
+    "The identity embeddings of all faces, computed once: beside the manifest lies one file for each encoder and manifest"
+    if self.folder is not None:
+        key = sha256((_state_key(encoder) + sha256((self.folder / "manifest.jsonl").read_bytes()).hexdigest()).encode()).hexdigest()[:16]
+        path = self.folder / f"z_id-{key}.npy"
+        if path.exists(): return np.load(path, mmap_mode="r")
+        part = path.with_name(path.name + ".part")
+    training, rows = encoder.training, None
+    encoder.eval().to(device)
+    with torch.inference_mode():
+        for first in range(0, len(self), bs):
+            images = torch.cat([to_tensor(self[number]) for number in range(first, min(first + bs, len(self)))]).to(device)
+            z_id = torch.stack([encoder(images), encoder(images.flip(3))], dim=1).cpu().float().numpy()
+            if rows is None:
+                shape = len(self), *z_id.shape[1:]
+                rows = np.empty(shape, np.float32) if self.folder is None else np.lib.format.open_memmap(part, "w+", np.float32, shape)
+            rows[first:first + len(z_id)] = z_id
+    encoder.train(training)
+    if self.folder is not None:
+        rows.flush()
+        os.replace(part, path)
+    return rows
+
+@patch
+def embed(self: FacePairs, encoder: torch.nn.Module, **kwargs) -> FacePairs:
+    "Hand out $z_{id}$ of the source in every pair, computed once for each face (see `FaceSet.embed`); the source is then mirrored at most"
+    self.z_id = [one.embed(encoder, **kwargs) for one in self.sets]
+    return self
+
+@patch
+def _z_id(self: FacePairs, position: int, mirrored: bool) -> Tensor:
+    return torch.from_numpy(np.array(self.z_id[self.set_of[position]][self.rows[position], int(mirrored)]))
+
+# %% ../nbs/ch5_experiments/02_datasets.ipynb #c029
 @patch
 def split(self: FacePairs,
     valid: float = 0.05, # the share of persons set apart
@@ -516,7 +561,7 @@ def split(self: FacePairs,
         parts.append(part)
     return tuple(parts)
 
-# %% ../nbs/ch5_experiments/02_datasets.ipynb #c030
+# %% ../nbs/ch5_experiments/02_datasets.ipynb #c031
 class PairLoader(DataLoader):
     "Batches of `FacePairs`: batch number k is the same whatever the number of workers, and any k can be the next one"
     def __init__(self,
@@ -549,7 +594,7 @@ class PairLoader(DataLoader):
         try: return super().one_batch()
         finally: self.step = step
 
-# %% ../nbs/ch5_experiments/02_datasets.ipynb #c031
+# %% ../nbs/ch5_experiments/02_datasets.ipynb #c032
 @patch
 def show_batch(self: PairLoader,
     batch: tuple[Tensor, ...] | None = None, # (source, target, same); None: the next one
@@ -565,7 +610,7 @@ def show_batch(self: PairLoader,
             ax.imshow(to_photo(image)); ax.set_title(label, fontsize=8); ax.axis("off")
     axs[0, 0].set_title("source", fontsize=8)
 
-# %% ../nbs/ch5_experiments/02_datasets.ipynb #c032
+# %% ../nbs/ch5_experiments/02_datasets.ipynb #c033
 def face_dataloaders(
     sets: FacePairs | FaceSet | str | Path | Sequence[FaceSet | str | Path], # prepared sets or their folders, or pairs
     bs: int = 8, # B, pairs in a batch (thesis A.2: 8 on one GPU)
@@ -574,10 +619,12 @@ def face_dataloaders(
     start: int = 0, # number of the next batch, to go on where a run stopped
     num_workers: int = 0, # processes that load
     device: str | torch.device | None = None, # where the batches go
+    encoder: torch.nn.Module | None = None, # a frozen identity encoder: batches then have z_id (B, D) of the source as well
     **kwargs, # of `FacePairs`: weights, side, same, strength, flip, seed
 ) -> DataLoaders: # batches (source (B, 3, S, S), target (B, 3, S, S), same (B,) bool), images in [-1, 1]
     "Batches of pairs for training, and fixed ones of other persons, neither mirrored nor changed, for validation (thesis 5.1)"
     pairs = sets if isinstance(sets, FacePairs) else FacePairs(sets, **kwargs)
+    if encoder is not None: pairs.embed(encoder, device=device or "cpu")
     options = dict(bs=bs, num_workers=num_workers, device=device)
     if not valid: return DataLoaders(PairLoader(pairs, steps=steps, start=start, **options), device=device)
     train, apart = pairs.split(valid)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from facenet_pytorch import MTCNN
 from fastcore.basics import patch
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -172,26 +173,28 @@ def warp(
     matrix: np.ndarray, # (3, 3), a similarity: takes points of `image` to points of the result
     size: tuple[int, int], # width and height of the result
 ) -> np.ndarray: # (H, W, C) or (H, W), float32, in the units of `image`; what lies outside `image` repeats its border
-    "`image` seen through `matrix` without aliasing: scaled with Lanczos' filter, turned at twice the wanted size, reduced"
-    drawn = (2 * size[0], 2 * size[1])
-    fine = np.diag([2, 2, 1]) @ matrix
-    scale, seen = np.sqrt(np.linalg.det(fine[:2, :2])), _points(np.linalg.inv(fine), _corners(*drawn))
+    "`image` seen through `matrix` without aliasing: scaled with Lanczos' filter to twice the detail that is there or wanted, then turned"
+    scale, seen = np.sqrt(np.linalg.det(matrix[:2, :2])), _points(np.linalg.inv(matrix), _corners(*size))
     margin = 3 * max(1, 1 / scale)
     left, top = np.floor(seen.min(0) - margin).astype(int)
     right, bottom = np.ceil(seen.max(0) + margin).astype(int)
     inside = np.clip([left, top, right, bottom], 0, image.size * 2)
     if inside[0] >= inside[2] or inside[1] >= inside[3] or (right - left) * (bottom - top) > 64 * max(image.size) ** 2:
         raise FaceError("The face lies outside the photograph.")
-    region = np.asarray(image.crop(inside.tolist()), dtype=np.float32)
-    region = np.pad(region, [(inside[1] - top, bottom - inside[3]), (inside[0] - left, right - inside[2])] + [(0, 0)] * (region.ndim - 2), mode="edge")
-    resized = [max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))]
-    fine = np.linalg.inv(fine @ _shift(left, top) @ np.diag([(right - left) / resized[0], (bottom - top) / resized[1], 1]))[:2]
+    region = np.atleast_3d(np.asarray(image.crop(inside.tolist()), dtype=np.float32))
+    region = np.pad(region, [(inside[1] - top, bottom - inside[3]), (inside[0] - left, right - inside[2]), (0, 0)], mode="edge")
 
-    def one(channel: np.ndarray) -> np.ndarray:  # in floats throughout: rounding at every step would add up
-        channel = Image.fromarray(channel).resize(resized, Image.Resampling.LANCZOS, reducing_gap=3)
-        channel = channel.transform(drawn, Image.Transform.AFFINE, fine.ravel().tolist(), Image.Resampling.BICUBIC)
-        return np.asarray(channel.resize(size, Image.Resampling.LANCZOS))
-    return one(region) if region.ndim == 2 else np.stack([one(channel) for channel in np.moveaxis(region, 2, 0)], axis=2)
+    def resize(channels: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # in floats: rounding at every step would add up
+        return np.stack([Image.fromarray(channel).resize(size, Image.Resampling.LANCZOS, reducing_gap=3) for channel in channels])
+    scaled = resize(region.transpose(2, 0, 1), [max(1, round(2 * min(scale, 1) * length)) for length in (right - left, bottom - top)])
+    # Where each pixel of the result lies in `scaled`, whose borders are -1 and 1 to `grid_sample`.
+    unit = lambda width, height: np.array([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
+    theta = unit(right - left, bottom - top) @ np.linalg.inv(unit(*size) @ matrix @ _shift(left, top))
+    fine = 2 if scale < 1 else 1
+    grid = F.affine_grid(torch.from_numpy(theta[None, :2]).float(), [1, 1, fine * size[1], fine * size[0]], align_corners=False)
+    drawn = F.grid_sample(torch.from_numpy(scaled)[None], grid, mode="bicubic", padding_mode="border", align_corners=False)[0].numpy()
+    if fine > 1: drawn = resize(drawn, size)
+    return drawn[0] if len(image.getbands()) == 1 else drawn.transpose(1, 2, 0)
 
 def _to_bytes(pixels: np.ndarray) -> Image.Image:
     "Floats in [0, 255] as an image"
