@@ -38,7 +38,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from .faces import Face, FaceDetector, FaceError, PhotoError, align, open_photo, to_photo, to_tensor
+from .faces import Face, FaceDetector, PhotoError, align, open_photo, to_photo, to_tensor
 
 # %% ../nbs/ch5_experiments/02_datasets.ipynb #c006
 def sharpness(

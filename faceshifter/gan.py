@@ -8,16 +8,18 @@ __all__ = ['gan_adam', 'AdversarialLoss', 'Minimax', 'NonSaturating', 'LeastSqua
            'NoiseInput', 'no_loss', 'gan_learner']
 
 # %% ../nbs/ch2_neural_networks/04_gan.ipynb #f8307011
-import torch, torch.nn.functional as F
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
-from fastcore.basics import patch
-from torch import Tensor, nn
+
+import torch
+import torch.nn.functional as F
 from fastai.callback.core import Callback, CancelBatchException
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import to_detach
+from fastcore.basics import patch
+from torch import Tensor, nn
 
 # %% ../nbs/ch2_neural_networks/04_gan.ipynb #1432eb95
 class AdversarialLoss:

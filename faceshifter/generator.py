@@ -7,7 +7,6 @@ __all__ = ['presets', 'Modulation', 'AEIConfig', 'AADLayer', 'attribute_modulati
            'AADGenerator', 'AEINet']
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-002
-import math
 from dataclasses import asdict, dataclass, fields, replace
 
 import torch

@@ -92,6 +92,8 @@ def walk(page: Page, home: str) -> list[str]:  # what does not lead where it sho
     links = page.eval_on_selector_all("#quarto-sidebar a[href]", "links => links.map(a => a.href)")
     listed = {unquote(urlsplit(link).path).lstrip("/") for link in links}
     faults += [f"{path.relative_to(DOCS)} is not in the sidebar" for path in DOCS.rglob("*.html") if str(path.relative_to(DOCS)) not in listed]
+    index = Links((DOCS / "index.html").read_text(encoding="utf-8").partition("<main")[2]).targets
+    faults += [f"{path.relative_to(DOCS)} is not in the table of the first page" for path in DOCS.glob("*/*.html") if str(path.relative_to(DOCS)) not in index]
     for section in page.query_selector_all("#quarto-sidebar .sidebar-item-section"):
         chapter, first = section.inner_text().splitlines()[0], section.query_selector("li a[href]")
         if not first: faults.append(f"chapter {chapter!r} has no page")
