@@ -9,8 +9,8 @@ __all__ = ['statistics', 'denormalize', 'BatchNorm', 'InstanceNorm', 'Conditiona
 import math
 
 import torch
-from torch import nn, Tensor
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 # %% ../nbs/ch3_facial_manipulation/01_normalization.ipynb #cell008
 def statistics(

@@ -701,8 +701,10 @@ def load(cls: TrainingSettings,
          **changes, # fields to set otherwise
         ) -> TrainingSettings:
     "Settings out of a file; a ValueError names what is not known."
-    try: import tomllib
-    except ModuleNotFoundError: import tomli as tomllib # Python 3.10
+    try:
+        import tomllib
+    except ModuleNotFoundError: # Python 3.10
+        import tomli as tomllib
     try: values = tomllib.loads(Path(path).read_text())
     except tomllib.TOMLDecodeError as error: raise ValueError(f'{path} is not TOML: {error}') from None
     return cls.from_dict(values | changes)
@@ -859,7 +861,8 @@ def describe(learn: SwapLearner, # before it fits
         *(f'{name:24} {value}' for name, value in changed.items()), '',
         f'network                  {learn.net.config.side} x {learn.net.config.side}, {cost["network"] / 1e6:.1f} million parameters, discriminator {cost["discriminator"] / 1e6:.1f} million',
         f'a step                   {cost["flops"] / 1e9:,.0f} GFLOP for {settings.accumulate * settings.batch_size} pairs',
-        f'memory                   about {(cost["weights"] + cost["activations"]) / gib:.1f} GiB: weights, gradients, optimizers and average {cost["weights"] / gib:.1f}, activations {cost["activations"] / gib:.1f}',
+        f'memory                   about {(cost["weights"] + cost["activations"]) / gib:.1f} GiB: weights, gradients, optimizers and average {cost["weights"] / gib:.1f}, '
+        f'activations {cost["activations"] / gib:.1f}',
         f'time                     about {seconds:.2g} s a step by the speed of one convolution here, {duration(left * seconds)} for {left:,} steps; the table says better as it goes'])
 
 def duration(seconds: float) -> str:
