@@ -24,7 +24,7 @@ from torch import Tensor
 from . import __version__
 from .faces import Face, FaceDetector, FaceError, align, choose_face, open_photo, paste, to_photo, to_tensor
 from .generator import AEINet
-from .identity import IdentityEncoder
+from .identity import IdentityEncoder, identity_backbones
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-006
 def demo_portraits() -> tuple[Image.Image, Image.Image]: # Eileen Collins, Grace Hopper
@@ -134,11 +134,12 @@ class FaceSwapper:
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-023
 def _published_identity(config) -> IdentityEncoder:
     "The identity encoder that a configuration names."
-    if config.identity == 'sface': return IdentityEncoder.from_name('sface')
+    sees = dict(crop=config.identity_crop, normalized=config.identity_normalized)
+    if config.identity in identity_backbones: return IdentityEncoder.from_name(config.identity, **sees)
     from faceshifter.interop import load_identity
     from faceshifter.weights import fetch_weights
     names = {'arcface': 'ir_se50'}
-    return load_identity(fetch_weights(names.get(config.identity, config.identity)))
+    return IdentityEncoder(load_identity(fetch_weights(names.get(config.identity, config.identity))), **sees)
 
 @patch(cls_method=True)
 def from_pretrained(cls: FaceSwapper,
