@@ -6,8 +6,8 @@
 __all__ = ['tiny_dataloaders', 'SwapInputs', 'SwapLoss', 'Stream', 'Everywhere', 'Steps', 'SwapLearner', 'MultiscaleHinge',
            'SwapAdversary', 'average_gradients', 'Similarity', 'History', 'EMA', 'Alarms', 'face_grid', 'Grid',
            'Precision', 'Checkpoints', 'random_states', 'set_random_states', 'any_process', 'SharedBatchNorm',
-           'Together', 'TrainingSettings', 'decay_schedule', 'Decay', 'faceshifter_learner', 'plot_losses',
-           'plot_similarity', 'step_cost', 'device_speed', 'describe', 'duration', 'Report', 'identity_encoder',
+           'Together', 'TrainingSettings', 'decay_schedule', 'Decay', 'faceshifter_learner', 'step_cost',
+           'device_speed', 'describe', 'duration', 'Report', 'plot_losses', 'plot_similarity', 'identity_encoder',
            'training_learner', 'train', 'write_results']
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-004
@@ -396,13 +396,13 @@ class Alarms(Callback):
     order = 56 # after the History
     remedies = {
         'loss': 'The loss is not finite. Go on from the last checkpoint with a smaller learning rate, gradient_clip=1, or precision="bfloat16" if it was float16.',
-        'discriminator': 'The loss of the discriminator is near 0: it tells every swap from a photograph, and the generator learns nothing from it. '
+        'discriminator': 'The loss of the discriminator is near 0 (2 where it knows nothing): it tells every swap from a photograph, and the generator learns nothing from it. '
                          'Slow it down (discriminator_lr, discriminator_interval=2), restrain it (r1=1), or let it start later (warm_up=1000).',
         'attribute': 'The attribute loss fell to almost nothing: the attribute encoder says the same of every face. Go on from a checkpoint before that, '
                      'with a smaller learning rate or a smaller attribute_weight.',
         'to_target': 'The swaps stay as similar to their targets as before, so nobody is being swapped yet. Raise identity_weight, lower attribute_weight or '
                      'same_share, or have patience: identity comes after reconstruction.'}
-    def __init__(self, patience: int = 5): # rows of the table that the similarity to the target may stay where it is
+    def __init__(self, patience: int = 5): # rows of the table in which the similarity to the target may fail to fall
         self.patience, self.raised, self.bad = patience, [], 0
 
     def before_backward(self):
@@ -413,12 +413,11 @@ class Alarms(Callback):
             raise CancelFitException
 
     def after_epoch(self):
+        "Look at the newest row of the table, and at how it came about."
         rows = self.history.rows
-        mean = lambda name: rows[-1][name]
-        if mean('discriminator') < 0.1: self.say('discriminator')
-        if mean('attribute') < 0.01 * max(row['attribute'] for row in rows): self.say('attribute')
-        similar = [row['to_target'] for row in rows]
-        if len(rows) > self.patience and min(similar[-self.patience:]) > max(similar) - 0.02: self.say('to_target')
+        if rows[-1]['discriminator'] < 0.2: self.say('discriminator')
+        if rows[-1]['attribute'] < 0.01 * max(row['attribute'] for row in rows): self.say('attribute')
+        if len(rows) > self.patience and rows[-1]['to_target'] > max(rows[-1]['to_source'], rows[-1 - self.patience]['to_target'] - 0.02): self.say('to_target')
 
     def say(self, name: str):
         "Once for each kind and as many rows as the patience allows."
@@ -773,35 +772,6 @@ def faceshifter_learner(dls: DataLoaders, # batches (source, target, same[, z_id
                        cbs=[*callbacks, *(cbs or [])], path=Path(s.output))
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-068
-def plot_losses(history: History, # of a Learner, during or after its training
-                until: float = 1., # share of the steps to show
-                smooth: int | None = None, # steps in a running mean; by default a hundredth of what is shown
-               ) -> Figure:
-    "Every part of the loss over the steps, as the thesis's Figures A.2 and A.3."
-    shown = round(until * len(history.values))
-    smooth = min(shown, smooth or max(1, shown // 100))
-    figure, axes = plt.subplots(1, len(history.parts), figsize=(2.4 * len(history.parts), 2.2), constrained_layout=True)
-    for axis, name in zip(axes, history.parts):
-        values = history.part(name)[:shown]
-        at = torch.arange(len(values))[values.isfinite()] + 1
-        values = values[values.isfinite()]
-        mean = values.unfold(0, smooth, 1).mean(1) if len(values) >= smooth else values
-        axis.plot(at, values, lw=.3, color='tab:blue', alpha=.3)
-        axis.plot(at[len(at) - len(mean):], mean, lw=1, color='tab:blue')
-        axis.set(title=name, xlabel='step')
-    return figure
-
-# %% ../nbs/ch5_experiments/03_training.ipynb #cell-069
-def plot_similarity(history: History, axis: Axes | None = None) -> Axes:
-    "Similarity of held-out swaps to their source and to their target over the steps."
-    axis = axis or plt.subplots(figsize=(4, 2.4), constrained_layout=True)[1]
-    for name, color in (('to_source', 'tab:green'), ('to_target', 'tab:red')):
-        axis.plot([row['step'] for row in history.rows], [row[name] for row in history.rows], color=color, label=name.replace('_', ' '))
-    axis.set(xlabel='step', ylabel='cosine similarity')
-    axis.legend()
-    return axis
-
-# %% ../nbs/ch5_experiments/03_training.ipynb #cell-080
 def step_cost(config: AEIConfig, # the network
               identity: nn.Module, # the identity encoder, left as it is
               settings: TrainingSettings, # batch and discriminator
@@ -831,7 +801,7 @@ def step_cost(config: AEIConfig, # the network
     return {'network': count(net), 'discriminator': count(discriminator), 'flops': settings.accumulate * flops.get_total_flops(),
             'weights': 20 * count(net) + 16 * count(discriminator) + 4 * count(identity), 'activations': max(generator_bytes, size())}
 
-# %% ../nbs/ch5_experiments/03_training.ipynb #cell-081
+# %% ../nbs/ch5_experiments/03_training.ipynb #cell-069
 def device_speed(device: torch.device | str, # where to measure
                  precision: str = 'float32', # or 'bfloat16', 'float16'
                  channels_last: bool = True, # memory format
@@ -848,21 +818,20 @@ def device_speed(device: torch.device | str, # where to measure
         best = min(best, time.perf_counter() - start)
     return flops / best
 
-# %% ../nbs/ch5_experiments/03_training.ipynb #cell-082
+# %% ../nbs/ch5_experiments/03_training.ipynb #cell-070
 def describe(learn: SwapLearner, # before it fits
              settings: TrainingSettings,
             ) -> str: # a few lines
     "What is going to be trained, with what memory and in what time."
     cost = step_cost(learn.net.config, learn.loss_func.identity, settings)
     seconds = cost['flops'] / device_speed(learn.dls.device, settings.precision, settings.channels_last)
-    left, gib = settings.steps - learn.step, 2**30
+    left, size = settings.steps - learn.step, lambda n: f'{n / 2**30:.1f} GiB' if n > 2**29 else f'{n / 2**20:.0f} MiB'
     changed = {f.name: getattr(settings, f.name) for f in fields(settings)}
     return '\n'.join([
         *(f'{name:24} {value}' for name, value in changed.items()), '',
         f'network                  {learn.net.config.side} x {learn.net.config.side}, {cost["network"] / 1e6:.1f} million parameters, discriminator {cost["discriminator"] / 1e6:.1f} million',
         f'a step                   {cost["flops"] / 1e9:,.0f} GFLOP for {settings.accumulate * settings.batch_size} pairs',
-        f'memory                   about {(cost["weights"] + cost["activations"]) / gib:.1f} GiB: weights, gradients, optimizers and average {cost["weights"] / gib:.1f}, '
-        f'activations {cost["activations"] / gib:.1f}',
+        f'memory                   about {size(cost["weights"] + cost["activations"])}: weights, gradients, optimizers and average {size(cost["weights"])}, activations {size(cost["activations"])}',
         f'time                     about {seconds:.2g} s a step by the speed of one convolution here, {duration(left * seconds)} for {left:,} steps; the table says better as it goes'])
 
 def duration(seconds: float) -> str:
@@ -874,7 +843,7 @@ def duration(seconds: float) -> str:
         if n: parts.append(f'{int(n)} {name}' + ('s' if n > 1 else ''))
     return ' '.join(parts[:2]) or '0 seconds'
 
-# %% ../nbs/ch5_experiments/03_training.ipynb #cell-083
+# %% ../nbs/ch5_experiments/03_training.ipynb #cell-071
 class Report(Callback):
     "A line of text for every row of the table, where there is no notebook to draw it in."
     order = 60
@@ -886,8 +855,37 @@ class Report(Callback):
         print(f'step {self.learn.step:,}/{self.steps.total:,}  {losses}  to source {got["to_source"]:.3f}  to target {got["to_target"]:.3f}  '
               f'{pace:.2f} s a step, {duration(60 * got["minutes_left"])} left', flush=True)
 
-# %% ../nbs/ch5_experiments/03_training.ipynb #cell-084
-def identity_encoder(name: str) -> nn.Module: # a name that `IdentityEncoder.from_name` knows, or the file of a published recognizer
+# %% ../nbs/ch5_experiments/03_training.ipynb #cell-073
+def plot_losses(history: History, # of a Learner, during or after its training
+                until: float = 1., # share of the steps to show
+                smooth: int | None = None, # steps in a running mean; by default a hundredth of what is shown
+               ) -> Figure:
+    "Every part of the loss over the steps, as the thesis's Figures A.2 and A.3."
+    shown = round(until * len(history.values))
+    smooth = min(shown, smooth or max(1, shown // 100))
+    figure, axes = plt.subplots(1, len(history.parts), figsize=(2.4 * len(history.parts), 2.2), constrained_layout=True)
+    for axis, name in zip(axes, history.parts):
+        values = history.part(name)[:shown]
+        at = torch.arange(len(values))[values.isfinite()] + 1
+        values = values[values.isfinite()]
+        mean = values.unfold(0, smooth, 1).mean(1) if len(values) >= smooth else values
+        axis.plot(at, values, lw=.3, color='tab:blue', alpha=.3)
+        axis.plot(at[len(at) - len(mean):], mean, lw=1, color='tab:blue')
+        axis.set(title=name, xlabel='step')
+    return figure
+
+# %% ../nbs/ch5_experiments/03_training.ipynb #cell-074
+def plot_similarity(history: History, axis: Axes | None = None) -> Axes:
+    "Similarity of held-out swaps to their source and to their target over the steps."
+    axis = axis or plt.subplots(figsize=(4, 2.4), constrained_layout=True)[1]
+    for name, color in (('to_source', 'tab:green'), ('to_target', 'tab:red')):
+        axis.plot([row['step'] for row in history.rows], [row[name] for row in history.rows], color=color, label=name.replace('_', ' '))
+    axis.set(xlabel='step', ylabel='cosine similarity')
+    axis.legend()
+    return axis
+
+# %% ../nbs/ch5_experiments/03_training.ipynb #cell-085
+def identity_encoder(name: str) -> nn.Module: # a name that `IdentityEncoder` knows, or the file of a published recognizer
     "The frozen recognizer that a run is made with."
     if Path(name).is_file():
         from faceshifter.interop import load_identity
@@ -912,7 +910,7 @@ def training_learner(settings: TrainingSettings,
         dls.loaders[1] = PairLoader(dls.valid.dataset, settings.batch_size, max(1, settings.held_out // settings.batch_size), fixed=True, device=dls.device)
     return faceshifter_learner(dls, config, identity, settings)
 
-# %% ../nbs/ch5_experiments/03_training.ipynb #cell-085
+# %% ../nbs/ch5_experiments/03_training.ipynb #cell-086
 def train(settings: TrainingSettings,
           resume: bool = False, # go on from the last checkpoint in `settings.output`
           dls: DataLoaders | None = None, # instead of the settings' folders
