@@ -6,7 +6,7 @@
 __all__ = ['PhotoError', 'FaceError', 'open_photo', 'to_tensor', 'to_photo', 'template', 'Face', 'warp', 'align', 'soft_mask',
            'paste', 'FaceDetector', 'choose_face', 'show_faces']
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c003
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c002
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from skimage.transform import estimate_transform
 from torch import Tensor
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c006
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c005
 class PhotoError(ValueError):
     "A photograph that cannot be used: the message says which, why, and what to do"
 
 class FaceError(ValueError):
     "No face where one is needed, or not the one that was asked for: the message says what to do"
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c007
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c006
 def _from_array(array: np.ndarray) -> Image.Image:
     "An 8-bit image from an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
     if array.ndim not in (2, 3) or not array.size or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
@@ -62,7 +62,7 @@ def _upright(image: Image.Image) -> Image.Image:
     try: return ImageOps.exif_transpose(image)
     except Exception: return image  # damaged metadata around good pixels
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c008
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c007
 # Pillow reads more than photographs: EPS would start another program, and tables of numbers are no pictures.
 _formats = "JPEG MPO PNG WEBP AVIF HEIF TIFF BMP DIB GIF PPM TGA JPEG2000".split()
 
@@ -94,7 +94,7 @@ def open_photo(
     except Exception as error:  # decoders raise what they like on a damaged file: OSError, SyntaxError, struct.error, MemoryError ...
         raise PhotoError(f"Cannot read {name}: {str(error).rstrip('.') or type(error).__name__}.") from error
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c009
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c008
 def to_tensor(
     photo: Any, # whatever `open_photo` takes
 ) -> Tensor: # RGB, (1, 3, H, W), in [-1, 1]
@@ -111,7 +111,7 @@ def to_photo(
     pixels = ((image.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).byte()
     return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c012
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c019
 # ArcFace's five points in a square of 112 pixels: eyes, nose, corners of the mouth, left to right as one sees them (InsightFace).
 _arcface = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
 
@@ -121,7 +121,7 @@ def template(
     "Where the two eyes, the nose and the corners of the mouth are put: ArcFace's points, 218 of 256 pixels wide from pixel 19 on"
     return ((_arcface + 0.5) * 218 / 112 + 19) * side / 256
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c013
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c022
 @dataclass(frozen=True, eq=False)
 class Face:
     "A face in a photograph, in the photograph's pixels"
@@ -155,7 +155,7 @@ class Face:
             raise FaceError("These landmarks do not make a face: they lie on one another.")
         return fit.params
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c015
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c027
 def _shift(x: float, y: float) -> np.ndarray:
     "The matrix that moves a point by (x, y)"
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
@@ -200,7 +200,7 @@ def _to_bytes(pixels: np.ndarray) -> Image.Image:
     "Floats in [0, 255] as an image"
     return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c016
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c028
 def align(
     photo: Any, # whatever `open_photo` takes
     face: Face, # found in this photograph
@@ -209,7 +209,7 @@ def align(
     "The face turned upright, scaled and cut so that its landmarks lie on the `template` (thesis 5.1)"
     return _to_bytes(warp(open_photo(photo).convert("RGB"), face.transform(side), (side, side)))
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c018
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c032
 def soft_mask(
     side: int, # of the crop, in pixels
     softness: float = 0.1, # how wide the border is over which the mask falls from 1 to 0, as a share of the side, in (0, 0.5]
@@ -221,7 +221,7 @@ def soft_mask(
     ramp = t * t * (3 - 2 * t)
     return np.outer(ramp, ramp).astype(np.float32)
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c019
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c033
 def paste(
     photo: Any, # whatever `open_photo` takes
     crop: Any, # the square to put there: what became of `align(photo, face, side)`, any side
@@ -254,7 +254,7 @@ def paste(
     result.paste(blend, (int(left), int(top)))
     return result
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c021
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c035
 # The square that MTCNN puts around an aligned face, in the crop of 256: its middle (x, y) and its side, the mean over 26 portraits.
 _look = (128.0, 147.0, 207.0)
 
@@ -276,7 +276,7 @@ class FaceDetector:
         "The faces in a photograph"
         return self.batch([photo])[0]
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c022
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c036
 def _smaller(photo: Image.Image, side: int) -> Image.Image:
     "`photo` with its longer side reduced to `side`, and a tiny one enlarged to at most 128, where it shows more to the detector"
     scale = side / max(photo.size)
@@ -303,7 +303,7 @@ def _look_again(self, photo: Image.Image, faces: list[Face]) -> list[Face]:
     mirrored = (mirrored * [-1, 1] + [48, 0])[:, [1, 0, 2, 4, 3]]
     return [Face(face.box, _points(np.linalg.inv(frame), both), face.score) for face, frame, both in zip(faces, frames, (points + mirrored) / 2)]
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c023
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c037
 @patch
 @torch.inference_mode()
 def batch(self: FaceDetector,
@@ -322,7 +322,7 @@ def batch(self: FaceDetector,
         result.append(sorted(faces, key=lambda face: -face.size))
     return result
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c024
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c038
 def choose_face(
     faces: Sequence[Face], # as a `FaceDetector` gives them, the largest first
     which: int | str | tuple[float, float] | Tensor = 0, # index; "left", "right", "top", "bottom"; a point (x, y) in pixels; or an identity embedding z_id (D,) or (1, D)
@@ -345,7 +345,7 @@ def choose_face(
         return max(faces, key=lambda face: face.centre @ sides[which])
     return min(faces, key=lambda face: (np.linalg.norm(np.clip(which, face.box[:2], face.box[2:]) - which), np.linalg.norm(face.centre - which)))
 
-# %% ../nbs/ch5_experiments/01_faces.ipynb #c025
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c039
 def show_faces(
     photo: Any, # whatever `open_photo` takes
     faces: Sequence[Face], # found in it

@@ -11,15 +11,16 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import Tensor, nn
 
 from .attributes import AttributeEncoder, level_width
 
-# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-004
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-006
 @dataclass(frozen=True)
 class AEIConfig:
     "Everything that distinguishes one AEI-Net from another; it travels inside the checkpoint."
-    side: int = 256 # side $S$ of the images, a power of two
+    side: int = 256 # side $S$ of the images, a power of two, at least 8
     base_width: int = 32 # channels of the attribute encoder's finest level
     largest_width: int = 1024 # no layer is wider
     identity_size: int = 512 # size D of z_id: 512 for ArcFace, 128 for SFace
@@ -35,25 +36,29 @@ class AEIConfig:
     identity_crop: tuple[int, int] = (19, 237) # the part of a 256-pixel crop that the identity encoder sees
     identity_normalized: bool = True # z_id has length 1; GHOST's generator takes ArcFace's embedding as it comes
 
-    @classmethod
-    def preset(cls,
-               name: str, # 'thesis', 'instance', 'small-128' or 'small-64'
-               **changes, # fields to set otherwise
-              ) -> 'AEIConfig':
-        "A configuration by name (design of the thesis, of the public reimplementations, and of what trains on a laptop)."
-        if name not in presets: raise ValueError(f'no preset {name!r}; there are {", ".join(presets)}')
-        return replace(presets[name], **changes)
+    def __post_init__(self):
+        whole = lambda value, least: type(value) is int and value >= least
+        for name, fits, expected in [
+            ('side', whole(self.side, 8) and not self.side & (self.side - 1), 'a power of two, at least 8'),
+            ('base_width', whole(self.base_width, 1), 'a whole number, at least 1'),
+            ('largest_width', whole(self.largest_width, 1) and self.largest_width >= self.base_width, 'a whole number, at least base_width'),
+            ('identity_size', whole(self.identity_size, 1), 'a whole number, at least 1'),
+            ('norm', self.norm in ('instance', 'batch'), "'instance' or 'batch'"),
+            ('attribute_kernel', self.attribute_kernel in (1, 3), '1 or 3'),
+            ('mask_kernel', self.mask_kernel in (1, 3), '1 or 3'),
+            ('mask_per_channel', type(self.mask_per_channel) is bool, 'True or False'),
+            ('layers_per_block', whole(self.layers_per_block, 1), 'a whole number, at least 1'),
+            ('skip', self.skip in ('concat', 'add'), "'concat' or 'add'"),
+            ('bias', type(self.bias) is bool, 'True or False'),
+            ('image_range', self.image_range in ('signed', 'unit'), "'signed' or 'unit'"),
+            ('identity', type(self.identity) is str and self.identity, "the name of an identity encoder"),
+            ('identity_crop', type(self.identity_crop) is tuple and len(self.identity_crop) == 2 and all(whole(c, 0) for c in self.identity_crop)
+                and self.identity_crop[0] < self.identity_crop[1] <= 256, 'two whole numbers, 0 <= first < last <= 256'),
+            ('identity_normalized', type(self.identity_normalized) is bool, 'True or False'),
+        ]:
+            if not fits: raise ValueError(f'AEIConfig: {name} must be {expected}, not {getattr(self, name)!r}')
 
-    def to_dict(self) -> dict: "The fields as plain values, for JSON."; return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> 'AEIConfig':
-        "The configuration from `to_dict`'s values; a ValueError names a field that is not known."
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown: raise ValueError(f'not fields of AEIConfig: {", ".join(sorted(unknown))}')
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-005
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-010
 presets = {
     'thesis': AEIConfig(norm='batch', attribute_kernel=3, mask_kernel=3, mask_per_channel=True, bias=True),
     'instance': AEIConfig(),
@@ -61,12 +66,37 @@ presets = {
     'small-64': AEIConfig(side=64, base_width=32, largest_width=256, identity_size=128, identity='sface'),
 }
 
-# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-006
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-011
+@patch(cls_method=True)
+def preset(cls: AEIConfig,
+           name: str, # 'thesis', 'instance', 'small-128' or 'small-64'; of another name: a ValueError
+           **changes, # fields to set otherwise
+          ) -> AEIConfig:
+    "A configuration by name (design of the thesis, of the public reimplementations, and of what trains on a laptop)."
+    if name not in presets: raise ValueError(f'no preset {name!r}; there are {", ".join(presets)}')
+    return replace(presets[name], **changes)
+
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-012
+@patch
+def to_dict(self: AEIConfig) -> dict: # field: plain value
+    "The fields as plain values, for JSON."
+    return asdict(self)
+
+@patch(cls_method=True)
+def from_dict(cls: AEIConfig,
+              values: dict, # what `to_dict` made, JSON or not; an unknown field or a value out of range: a ValueError
+             ) -> AEIConfig:
+    "The configuration with these values; fields that are not given keep their defaults."
+    unknown = set(values) - {f.name for f in fields(cls)}
+    if unknown: raise ValueError(f'not fields of AEIConfig: {", ".join(sorted(unknown))}')
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-019
 class AADLayer(nn.Module):
     "Adaptive attentional denormalization (thesis 4.2.4, eqs. 4.3 to 4.7)."
     def __init__(self,
                  width: int, # channels C of h
-                 attribute_width: int, # channels C_k of z_att^k
+                 attribute_width: int, # channels $C_k$ of $z_{att}^k$
                  config: AEIConfig, # normalization, kernels, mask
                 ):
         super().__init__()
@@ -78,53 +108,62 @@ class AADLayer(nn.Module):
         self.identity_beta = nn.Linear(config.identity_size, width)
         self.mask = nn.Conv2d(width, width if config.mask_per_channel else 1, config.mask_kernel, padding=config.mask_kernel // 2)
 
-    def forward(self,
-                h: Tensor, # $h_{in}$, (B, C, H, W)
-                z_att: Tensor, # $z_{att}^k$, (B, C_k, H, W)
-                z_id: Tensor, # $z_{id}$, (B, D)
-                record: list | None = None, # takes the mask and both activations, for pictures
-               ) -> Tensor: # $h_{out}$, (B, C, H, W)
-        "Normalize h, denormalize it by the attributes and by the identity, mix the two by the mask (eqs. 4.3 to 4.7)."
-        return self.mix(self.norm(h), attribute_modulation([self], z_att)[0], identity_modulation([self], z_id)[0], record)
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-021
+Modulation = list[tuple[Tensor, Tensor]] # scale and shift of each of several layers
 
-    def mix(self,
-            h_bar: Tensor, # $\bar h$, (B, C, H, W)
-            attribute: tuple[Tensor, Tensor], # $\gamma_{att}, \beta_{att}$, each (B, C, H, W)
-            identity: tuple[Tensor, Tensor], # $\gamma_{id}, \beta_{id}$, each (B, C, 1, 1)
-            record: list | None = None, # takes the mask and both activations
-           ) -> Tensor: # $h_{out}$, (B, C, H, W)
-        "Equations 4.6 and 4.7, given the modulations."
-        (gamma_att, beta_att), (gamma_id, beta_id) = attribute, identity
-        mask = torch.sigmoid(self.mask(h_bar))
-        A = torch.addcmul(beta_att, gamma_att, h_bar)
-        I = torch.addcmul(beta_id, gamma_id, h_bar)
-        if record is not None: record.append({'mask': mask, 'attributes': A, 'identity': I})
-        return torch.lerp(A, I, mask)
-
-# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-007
-Modulation = list[tuple[Tensor, Tensor]]
-
-def attribute_modulation(layers: list[AADLayer], z_att: Tensor) -> Modulation:
-    "$\\gamma_{att}, \\beta_{att}$ of several AAD layers that see the same $z_{att}^k$, by one convolution."
+def attribute_modulation(layers: list[AADLayer], # they see the same attribute map
+                         z_att: Tensor, # $z_{att}^k$, (B, C_k, H, W)
+                        ) -> Modulation: # $\gamma_{att}, \beta_{att}$ of each layer, (B, C, H, W) each
+    "Scales and shifts that several AAD layers take from one attribute map, by one convolution (eq. 4.6)."
     convolutions = [c for layer in layers for c in (layer.attribute_gamma, layer.attribute_beta)]
     out = F.conv2d(z_att, torch.cat([c.weight for c in convolutions]), torch.cat([c.bias for c in convolutions]), padding=convolutions[0].padding)
     parts = out.split([c.out_channels for c in convolutions], 1)
     return list(zip(parts[::2], parts[1::2]))
 
-def identity_modulation(layers: list[AADLayer], z_id: Tensor) -> Modulation:
-    "$\\gamma_{id}, \\beta_{id}$ of several AAD layers, by one matrix product."
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-022
+def identity_modulation(layers: list[AADLayer], # they see the same identity
+                        z_id: Tensor, # $z_{id}$, (B, D)
+                       ) -> Modulation: # $\gamma_{id}, \beta_{id}$ of each layer, (B, C, 1, 1) each
+    "Scales and shifts that several AAD layers take from the identity, by one matrix product (eq. 4.6)."
     linears = [l for layer in layers for l in (layer.identity_gamma, layer.identity_beta)]
     out = F.linear(z_id, torch.cat([l.weight for l in linears]), torch.cat([l.bias for l in linears]))[..., None, None]
     parts = out.split([l.out_features for l in linears], 1)
     return list(zip(parts[::2], parts[1::2]))
 
-# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-008
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-024
+@patch
+def mix(self: AADLayer,
+        h_bar: Tensor, # $\bar h$, (B, C, H, W)
+        attribute: tuple[Tensor, Tensor], # $\gamma_{att}, \beta_{att}$, each (B, C, H, W)
+        identity: tuple[Tensor, Tensor], # $\gamma_{id}, \beta_{id}$, each (B, C, 1, 1)
+        record: list | None = None, # takes a dict of the mask and both activations
+       ) -> Tensor: # $h_{out}$, (B, C, H, W)
+    "Equations 4.6 and 4.7, given the modulations."
+    (gamma_att, beta_att), (gamma_id, beta_id) = attribute, identity
+    mask = torch.sigmoid(self.mask(h_bar))
+    A = torch.addcmul(beta_att, gamma_att, h_bar)
+    I = torch.addcmul(beta_id, gamma_id, h_bar)
+    if record is not None: record.append({'mask': mask, 'attributes': A, 'identity': I})
+    return torch.lerp(A, I, mask)
+
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-025
+@patch
+def forward(self: AADLayer,
+            h: Tensor, # $h_{in}$, (B, C, H, W)
+            z_att: Tensor, # $z_{att}^k$, (B, C_k, H, W)
+            z_id: Tensor, # $z_{id}$, (B, D)
+            record: list | None = None, # takes a dict of the mask (B, 1 or C, H, W) and both activations (B, C, H, W), for pictures
+           ) -> Tensor: # $h_{out}$, (B, C, H, W)
+    "Normalize h, denormalize it by the attributes and by the identity, mix the two by the mask (eqs. 4.3 to 4.7)."
+    return self.mix(self.norm(h), attribute_modulation([self], z_att)[0], identity_modulation([self], z_id)[0], record)
+
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-042
 class AADResBlock(nn.Module):
     "Residual block: (AAD, ReLU, convolution 3 x 3) two times, and once in the shortcut where the widths differ (thesis, Figure 4.3)."
     def __init__(self,
                  inputs: int, # channels of h
                  outputs: int, # channels of the result
-                 attribute_width: int, # channels of z_att^k
+                 attribute_width: int, # channels $C_k$ of $z_{att}^k$
                  config: AEIConfig, # the rest
                 ):
         super().__init__()
@@ -140,26 +179,28 @@ class AADResBlock(nn.Module):
         "The block's AAD layers, the shortcut's last."
         return [*self.aad, *([self.shortcut_aad] if self.shortcut_aad is not None else [])]
 
-    def forward(self,
-                h: Tensor, # (B, inputs, H, W)
-                z_att: Tensor, # $z_{att}^k$, (B, C_k, H, W)
-                identity: Tensor | Modulation, # $z_{id}$, (B, D), or what `identity_modulation` made of it
-                record: list | None = None, # takes the masks and activations
-               ) -> Tensor: # (B, outputs, H, W)
-        "The block's sum of main path and shortcut; what the layers share is computed once."
-        layers = self.layers
-        if isinstance(identity, Tensor): identity = identity_modulation(layers, identity)
-        attribute = attribute_modulation(layers, z_att)
-        shared = self.aad[0].norm(h) if isinstance(self.aad[0].norm, nn.InstanceNorm2d) else None
-        normalize = lambda layer, x: shared if shared is not None and x is h else layer.norm(x)
-        x = h
-        for layer, convolution, a, i in zip(self.aad, self.convolution, attribute, identity):
-            x = convolution(F.relu(layer.mix(normalize(layer, x), a, i, record)))
-        if self.shortcut_aad is None: return x + h
-        s = self.shortcut_aad.mix(normalize(self.shortcut_aad, h), attribute[-1], identity[-1], record)
-        return x + self.shortcut_convolution(F.relu(s))
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-043
+@patch
+def forward(self: AADResBlock,
+            h: Tensor, # (B, inputs, H, W)
+            z_att: Tensor, # $z_{att}^k$, (B, C_k, H, W)
+            identity: Tensor | Modulation, # $z_{id}$, (B, D), or what `identity_modulation` made of it
+            record: list | None = None, # takes the masks and activations of its layers, the shortcut's last
+           ) -> Tensor: # (B, outputs, H, W)
+    "The block's sum of main path and shortcut; what the layers share is computed once."
+    layers = self.layers
+    if isinstance(identity, Tensor): identity = identity_modulation(layers, identity)
+    attribute = attribute_modulation(layers, z_att)
+    shared = self.aad[0].norm(h) if isinstance(self.aad[0].norm, nn.InstanceNorm2d) else None
+    normalize = lambda layer, x: shared if shared is not None and x is h else layer.norm(x)
+    x = h
+    for layer, convolution, a, i in zip(self.aad, self.convolution, attribute, identity):
+        x = convolution(F.relu(layer.mix(normalize(layer, x), a, i, record)))
+    if self.shortcut_aad is None: return x + h
+    s = self.shortcut_aad.mix(normalize(self.shortcut_aad, h), attribute[-1], identity[-1], record)
+    return x + self.shortcut_convolution(F.relu(s))
 
-# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-009
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-047
 class AADGenerator(nn.Module):
     "From $z_{id}$ at 2 x 2 to an image at S x S, a residual block a level (thesis 4.2.4, Figure A.1)."
     def __init__(self,
@@ -174,26 +215,31 @@ class AADGenerator(nn.Module):
         self.start = nn.ConvTranspose2d(config.identity_size, start, 2)
         self.blocks = nn.ModuleList(AADResBlock(i, o, c, config) for i, o, c in zip([start, *widths], [*widths, 3], attribute_widths))
 
-    def identity_modulations(self, z_id: Tensor) -> list[Modulation]:
-        "What all blocks need of $z_{id}$; computed once a source, and given to `forward` in place of it."
-        return [identity_modulation(block.layers, z_id) for block in self.blocks]
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-048
+@patch
+def identity_modulations(self: AADGenerator,
+                         z_id: Tensor, # $z_{id}$, (B, D)
+                        ) -> list[Modulation]: # one for each block
+    "What all blocks need of $z_{id}$; computed once a source, and given to `forward` in place of it."
+    return [identity_modulation(block.layers, z_id) for block in self.blocks]
 
-    def forward(self,
-                z_att: list[Tensor], # attribute maps, coarse to fine
-                z_id: Tensor, # identity embedding, (B, D), L2-normalized
-                modulations: list[Modulation] | None = None, # `identity_modulations(z_id)`, where it is known already
-                record: list | None = None, # takes a list of masks and activations for each block
-               ) -> Tensor: # swapped face in [-1, 1], (B, 3, S, S)
-        "Integrate identity and attributes level by level."
-        h = self.start(z_id[..., None, None])
-        for k, (block, z) in enumerate(zip(self.blocks, z_att)):
-            if k: h = F.interpolate(h, scale_factor=2, mode='bilinear', align_corners=True)
-            layers = [] if record is not None else None
-            h = block(h, z, z_id if modulations is None else modulations[k], layers)
-            if record is not None: record.append(layers)
-        return torch.tanh(h) if self.config.image_range == 'signed' else 2 * torch.sigmoid(h) - 1
+@patch
+def forward(self: AADGenerator,
+            z_att: list[Tensor], # attribute maps, coarse to fine
+            z_id: Tensor, # identity embedding, (B, D), L2-normalized
+            modulations: list[Modulation] | None = None, # `identity_modulations(z_id)`, where it is known already
+            record: list | None = None, # takes a list of masks and activations for each block
+           ) -> Tensor: # swapped face in [-1, 1], (B, 3, S, S)
+    "Integrate identity and attributes level by level."
+    h = self.start(z_id[..., None, None])
+    for k, (block, z) in enumerate(zip(self.blocks, z_att)):
+        if k: h = F.interpolate(h, scale_factor=2, mode='bilinear', align_corners=True)
+        layers = [] if record is not None else None
+        h = block(h, z, z_id if modulations is None else modulations[k], layers)
+        if record is not None: record.append(layers)
+    return torch.tanh(h) if self.config.image_range == 'signed' else 2 * torch.sigmoid(h) - 1
 
-# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-010
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-050
 class AEINet(nn.Module):
     "Adaptive Embedding Integration Network: the attribute encoder and the AAD generator (thesis 4.2)."
     def __init__(self, config: AEIConfig = AEIConfig()): # which network
@@ -202,17 +248,22 @@ class AEINet(nn.Module):
         self.encoder = AttributeEncoder(config.side, config.base_width, config.largest_width, config.skip, config.bias)
         self.generator = AADGenerator(config, self.encoder.widths)
 
-    def attributes(self, image: Tensor) -> list[Tensor]:
-        "Attribute maps of an image in [-1, 1], coarse to fine (eq. 4.2)."
-        return self.encoder(image if self.config.image_range == 'signed' else (image + 1) / 2)
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-051
+@patch
+def attributes(self: AEINet,
+               image: Tensor, # (B, 3, S, S), in [-1, 1]
+              ) -> list[Tensor]: # $z_{att}^k$ at `[k-1]`, (B, C_k, H_k, H_k), coarse to fine
+    "Attribute maps of an image (eq. 4.2)."
+    return self.encoder(image if self.config.image_range == 'signed' else (image + 1) / 2)
 
-    def forward(self,
-                target: Tensor, # target $X_t$, (B, 3, S, S), in [-1, 1]
-                z_id: Tensor, # identity embedding of the source $X_s$, (B, D), L2-normalized
-                record: list | None = None, # takes the masks and activations of each block
-                return_attributes: bool = False, # also return $z_{att}(X_t)$
-               ) -> Tensor | tuple[Tensor, list[Tensor]]: # swapped face $\hat Y_{s,t}$, (B, 3, S, S), in [-1, 1]
-        "Swap: the target's attributes with the source's identity."
-        z_att = self.attributes(target)
-        swapped = self.generator(z_att, z_id, record=record)
-        return (swapped, z_att) if return_attributes else swapped
+@patch
+def forward(self: AEINet,
+            target: Tensor, # target $X_t$, (B, 3, S, S), in [-1, 1]
+            z_id: Tensor, # identity embedding of the source $X_s$, (B, D), L2-normalized
+            record: list | None = None, # takes the masks and activations of each block
+            return_attributes: bool = False, # also return $z_{att}(X_t)$
+           ) -> Tensor | tuple[Tensor, list[Tensor]]: # swapped face $\hat Y_{s,t}$, (B, 3, S, S), in [-1, 1]
+    "Swap: the target's attributes with the source's identity."
+    z_att = self.attributes(target)
+    swapped = self.generator(z_att, z_id, record=record)
+    return (swapped, z_att) if return_attributes else swapped
