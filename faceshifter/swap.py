@@ -10,7 +10,7 @@ __all__ = ['demo_portraits', 'face_mask', 'match_colours', 'interpolate_identity
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,14 @@ def working_device(device: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError):
         raise ValueError(f"The device '{device}' cannot be used here: take 'cpu', or check the name and the driver.") from None
 
+def _backend(model: AEINet, name: str) -> tuple[str, Callable]: # its name, and (target, z_id) to swaps
+    "A way to run the generator; exact rearrangements are always worth it where they were made for: a CPU, in single precision."
+    from faceshifter.deployment import fastest_backend, load_backend
+    if name == 'fastest': return fastest_backend(model)[:2]
+    weight = next(model.parameters())
+    if name == 'auto': name = 'optimized' if weight.device.type == 'cpu' and weight.dtype == torch.float32 else 'eager'
+    return name, load_backend(model, name)
+
 class FaceSwapper:
     "Swap faces in photographs: detect, align, identify, generate, paste (thesis 5.2)."
     def __init__(self,
@@ -116,6 +124,7 @@ class FaceSwapper:
                  device: str | torch.device = 'cpu', # where the networks run
                  dtype: torch.dtype = torch.float32, # of the generator; half precision wants an accelerator
                  name: str = '', # what the weights are called, for the provenance of the results
+                 backend: str = 'auto', # what runs the generator: a name in `backends`; 'fastest' measures all that are installed; 'auto' does not measure
                 ):
         if identity.dimension != model.config.identity_size:
             raise ValueError(f'The identity encoder gives {identity.dimension} numbers, the model takes {model.config.identity_size}: '
@@ -125,6 +134,7 @@ class FaceSwapper:
         self.identity_encoder = identity.eval().requires_grad_(False).to(self.device)
         self.detector = detector or FaceDetector(self.device)
         self._sources: OrderedDict[str, Identity] = OrderedDict()
+        self.backend, self._swap = _backend(self.model, backend)
 
     @property
     def side(self) -> int:
@@ -147,6 +157,7 @@ def from_pretrained(cls: FaceSwapper,
                     identity: IdentityEncoder | None = None, # None: the one that the model was trained with
                     device: str | torch.device = 'cpu', # where the networks run
                     dtype: torch.dtype = torch.float32, # of the generator
+                    backend: str = 'auto', # what runs the generator, see `FaceSwapper`
                    ) -> FaceSwapper:
     "A swapper with trained weights: the shipped model, a published name, or any checkpoint that `load_checkpoint` reads."
     from faceshifter.interop import load_checkpoint
@@ -155,7 +166,7 @@ def from_pretrained(cls: FaceSwapper,
     path = fetch_weights(str(weights)) if str(weights) in published else Path(weights)
     if not path.exists(): raise FileNotFoundError(f"There are no weights '{weights}': give the path of a checkpoint, or one of {', '.join(published)}.")
     model = load_checkpoint(path)
-    return cls(model, identity or _published_identity(model.config), device=device, dtype=dtype, name=f'{path.name} sha256:{sha256(path)[:16]}')
+    return cls(model, identity or _published_identity(model.config), device=device, dtype=dtype, name=f'{path.name} sha256:{sha256(path)[:16]}', backend=backend)
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-024
 def _key(photo: Image.Image, which: Any) -> str:
@@ -205,10 +216,10 @@ def swap_crop(self: FaceSwapper,
     if isinstance(source, Tensor) and source.ndim == 4: source = self.identity_encoder(source.to(self.device))
     z_id = (source.z_id if isinstance(source, Identity) else source).to(self.device)
     if strength != 1: z_id = interpolate_identity(self.identity_encoder(target), z_id, strength)
-    modulations = source.modulations if isinstance(source, Identity) and strength == 1 and len(target) == 1 else None
-    z_att = self.model.attributes(target.to(self.dtype))
-    z_id = z_id.to(self.dtype).expand(len(target), -1)
-    return self.model.generator(z_att, z_id, modulations, record).float()
+    target, z_id = target.to(self.dtype), z_id.to(self.dtype).expand(len(target), -1)
+    known = isinstance(source, Identity) and strength == 1 and len(target) == 1
+    if record is not None: return self.model(target, z_id, record).float()
+    return (self._swap(target, z_id, source.modulations) if known and self.backend == 'optimized' else self._swap(target, z_id)).float()
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-027
 class _Clock(dict):
