@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PhotoError', 'FaceError', 'open_photo', 'to_tensor', 'to_photo', 'template', 'Face', 'warp', 'align', 'soft_mask',
-           'paste', 'FaceDetector', 'choose_face', 'show_faces']
+           'face_mask', 'paste', 'FaceDetector', 'choose_face', 'show_faces']
 
 # %% ../nbs/ch5_experiments/01_faces.ipynb #c002
 import warnings
@@ -220,6 +220,18 @@ def soft_mask(
     t = (np.minimum(middle, side - middle) / (softness * side)).clip(0, 1)
     ramp = t * t * (3 - 2 * t)
     return np.outer(ramp, ramp).astype(np.float32)
+
+# %% ../nbs/ch5_experiments/01_faces.ipynb #c032b
+def face_mask(
+    side: int, # of the crop, in pixels
+    softness: float = 0.2, # width of the border over which the mask falls from 1 to 0, as a share of the half axes, in (0, 1]
+) -> np.ndarray: # (side, side), float32 in [0, 1]; 0 along the crop's border
+    "The face's part of an aligned crop: 1 inside a superellipse around it, a smooth step at its border"
+    if not 0 < softness <= 1: raise ValueError(f"softness has to lie in (0, 1], not at {softness}.")
+    middle = (np.arange(side) + 0.5) / side
+    radius = (np.abs((middle - 0.5) / 0.43)[None] ** 2.5 + np.abs((middle - 0.56) / 0.43)[:, None] ** 2.5) ** 0.4
+    t = ((1 - radius) / softness).clip(0, 1)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
 
 # %% ../nbs/ch5_experiments/01_faces.ipynb #c033
 def paste(

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['tiny_dataloaders', 'SwapInputs', 'SwapLoss', 'Stream', 'Everywhere', 'Steps', 'SwapLearner', 'MultiscaleHinge',
-           'SwapAdversary', 'average_gradients', 'Similarity', 'History', 'EMA', 'Alarms', 'face_grid', 'Grid',
-           'Precision', 'Checkpoints', 'random_states', 'set_random_states', 'any_process', 'SharedBatchNorm',
-           'Together', 'TrainingSettings', 'decay_schedule', 'Decay', 'faceshifter_learner', 'step_cost',
-           'device_speed', 'describe', 'duration', 'Report', 'plot_losses', 'plot_similarity', 'identity_encoder',
-           'training_learner', 'train', 'write_results']
+           'SwapAdversary', 'average_gradients', 'first_lr', 'Similarity', 'History', 'EMA', 'Alarms', 'face_grid',
+           'Grid', 'Precision', 'Checkpoints', 'random_states', 'set_random_states', 'any_process', 'SharedBatchNorm',
+           'Together', 'TrainingSettings', 'decay_schedule', 'Decay', 'identity_apart', 'even_start',
+           'faceshifter_learner', 'step_cost', 'device_speed', 'describe', 'duration', 'Report', 'plot_losses',
+           'plot_similarity', 'identity_encoder', 'training_learner', 'train', 'write_results']
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-004
 import json
@@ -54,9 +54,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from .data import FaceSet, PairLoader, face_dataloaders
 from .discriminator import MultiscaleDiscriminator
 from .gan import AdversarialTraining, Hinge, frozen, r1_penalty
-from .generator import AEIConfig, AEINet
+from .generator import AADLayer, AEIConfig, AEINet
 from .identity import IdentityEncoder
 from .losses import FaceShifterLoss, adversarial_loss, attribute_loss, identity_loss, reconstruction_loss
+from .small_data import SmallDataTerms, mixed_identities, robust_view, without_detail
 from .weights import atomic_write, save_model
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-007
@@ -77,14 +78,28 @@ class SwapInputs(Callback):
     order = 9.5 # after fastai's CastToTensor (9), before mixed precision (10): the identity of a source is float32
     def __init__(self,
                  identity: nn.Module, # aligned crops (B, 3, S, S) in [-1, 1] to z_id (B, D), L2-normalized; frozen
+                 mixed: float = 0., # share of the pairs of two people whose source is `mixed_identities` with another one's
+                 blurred: float = 0., # share of the pairs whose target the network sees `without_detail`; the losses see it sharp
                 ):
-        self.recognizer = identity
+        self.recognizer, self.mixed, self.blurred = identity, mixed, blurred
 
     def before_batch(self):
         "The input becomes (target, z_id), the rest goes to the loss; an identity that came with the batch is not computed again."
         self.source, target, same, *z_id = *self.xb, *self.yb
         with torch.no_grad(): z_id = z_id[0] if z_id else self.recognizer(self.source)
-        self.learn.xb, self.learn.yb = (target, z_id, None, True), (target, z_id, same)
+        seen, z_id = self.harder(target, z_id, same.bool()) if self.training else (target, z_id)
+        self.learn.xb, self.learn.yb = (seen, z_id, None, True), (target, z_id, same)
+
+    def harder(self, target: Tensor, z_id: Tensor, same: Tensor) -> tuple[Tensor, Tensor]: # what the network sees
+        "Identities between two people, and targets that do not show who they are (see `faceshifter.small_data`)."
+        chance = lambda share: torch.rand(len(target), device=target.device) < share
+        if self.mixed:
+            mixed = mixed_identities(z_id, z_id.roll(1, 0), .6 * torch.rand(len(z_id), device=z_id.device))
+            z_id = torch.where((chance(self.mixed) & ~same)[:, None], mixed, z_id)
+        if self.blurred:
+            pixels = torch.tensor([21, 16, 13, 11, 8])[torch.randint(5, (len(target),))]
+            target = without_detail(target, torch.where(chance(self.blurred).cpu(), pixels, target.shape[-1]))
+        return target, z_id
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-013
 class SwapLoss(nn.Module):
@@ -94,9 +109,11 @@ class SwapLoss(nn.Module):
                  identity: nn.Module, # frozen
                  weigh: FaceShifterLoss = FaceShifterLoss(), # the weights $\lambda$
                  detach_attributes: bool = True, # whether the target's attribute maps are a fixed goal, or are pulled towards the swap's too
+                 robust: float = 0., # strength of the `robust_view` in which the recognizer sees the swaps of a training
+                 terms: SmallDataTerms | None = None, # what is added to eq. 4.12
                 ):
         super().__init__()
-        self.net, self.identity, self.weigh, self.detach_attributes = net, identity, weigh, detach_attributes
+        self.net, self.identity, self.weigh, self.detach_attributes, self.robust, self.terms = net, identity, weigh, detach_attributes, robust, terms
 
     def forward(self,
                 output: tuple[Tensor, list[Tensor]], # what `AEINet` returns: the swap and the target's attribute maps
@@ -107,11 +124,13 @@ class SwapLoss(nn.Module):
         "The weighted sum; `parts` keeps its terms, `z_swapped` the identity of the swaps."
         swapped, z_att = output
         if self.detach_attributes: z_att = [z.detach() for z in z_att]
-        z_swapped = self.identity(swapped)
+        training = torch.is_grad_enabled()
+        z_swapped = self.identity(robust_view(swapped, self.robust) if training else swapped)
         parts = {'identity': identity_loss(z_swapped, z_id), 'attribute': attribute_loss(self.net.attributes(swapped), z_att),
                  'reconstruction': reconstruction_loss(swapped, target, same) * _share(same)}
-        self.parts, self.z_swapped = {name: p.detach() for name, p in parts.items()}, z_swapped.detach()
-        return self.weigh(parts)
+        further = self.terms(swapped, target, z_swapped, z_id, same) if self.terms and training else {}
+        self.parts, self.z_swapped = {name: p.detach() for name, p in (parts | further).items()}, z_swapped.detach()
+        return self.weigh(parts) + (self.terms.total(further) if further else 0)
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-014
 def _share(same: Tensor) -> float | Tensor:
@@ -295,7 +314,7 @@ def after_step(self: SwapAdversary):
     if not self.turn: return
     average_gradients(self.discriminator)
     scaler = getattr(self.learn, 'scaler', None)
-    self.discriminator_opt.set_hyper('lr', self.discriminator_lr * self.ramp * self.opt.hypers[-1]['lr'] / self.learn.lr)
+    self.discriminator_opt.set_hyper('lr', self.discriminator_lr * self.ramp * self.opt.hypers[0]['lr'] / first_lr(self.learn))
     if scaler: scaler.step(self.discriminator_opt.opt)
     else: self.discriminator_opt.step()
     self.discriminator_opt.zero_grad()
@@ -308,6 +327,10 @@ def average_gradients(module: nn.Module):
     flat = torch.cat([g.flatten() for g in gradients])
     dist.all_reduce(flat)
     for g, mean in zip(gradients, (flat / dist.get_world_size()).split([g.numel() for g in gradients])): g.copy_(mean.view_as(g))
+
+def first_lr(learn: Learner) -> float:
+    "The generator's learning rate at its full size; where groups have their own, that of the first."
+    return learn.lr[0] if isinstance(learn.lr, list) else learn.lr
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-030
 class Similarity(Metric):
@@ -665,6 +688,15 @@ class TrainingSettings:
     attribute_weight: float = 10. # $\\lambda_{att}$
     reconstruction_weight: float = 10. # $\\lambda_{rec}$
     adversarial_weight: float = 1.
+    identity_gain: float = 1. # see `even_start`; 1: PyTorch's own start
+    contrast_weight: float = 0. # this and the next ones: see `faceshifter.small_data`
+    perceptual_weight: float = 0.
+    outside_weight: float = 0.
+    coarse_weight: float = 0.
+    spot_weight: float = 0.
+    robust_views: float = 0. # strength
+    mixed_share: float = 0. # of the pairs of two people
+    blurred_share: float = 0. # of all pairs
     detach_attributes: bool = True # L_att pulls the swap's attribute maps towards the target's, not the other way round too
     lr: float = 4e-4 # of generator and attribute encoder
     discriminator_lr: float | None = None # None: the same
@@ -723,6 +755,14 @@ def save(self: TrainingSettings, path: str | Path) -> Path:
     with atomic_write(path) as beside: beside.write_text('\n'.join(lines) + '\n')
     return Path(path)
 
+@patch(cls_method=True)
+def small_data(cls: TrainingSettings, **changes) -> TrainingSettings:
+    "What a few thousand portraits and one processor ask for (see `faceshifter.small_data`): the settings of the shipped model, but for its growth from 64 to 128 pixels."
+    return cls.from_dict(dict(preset='small-128', identity_gain=128 ** .5, identity_weight=5., contrast_weight=3., perceptual_weight=4., reconstruction_weight=30., attribute_weight=.3,
+                              outside_weight=4., coarse_weight=3., spot_weight=5., robust_views=1., mixed_share=.5, blurred_share=.5, same_share=.4, adversarial_weight=.5,
+                              discriminator_scales=2, discriminator_width=32, discriminator_lr=1e-4, lr=1e-3, betas=(.5, .99), ema_decay=.995, precision='bfloat16',
+                              gradient_clip=50.) | changes)
+
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-055
 def decay_schedule(settings: TrainingSettings, position: float) -> float: # what the learning rate is multiplied by
     "The learning rate's course, given how much of the training is done (0 to 1)."
@@ -734,7 +774,27 @@ class Decay(Callback):
     order = 60 # where fastai's own schedules are
     def __init__(self, schedule): self.schedule = schedule # from the share of the steps that is done to a factor
     def before_batch(self):
-        if self.training: self.opt.set_hyper('lr', self.learn.lr * self.schedule(self.pct_train))
+        if self.training: self.opt.set_hyper('lr', [lr * self.schedule(self.pct_train) for lr in (self.learn.lr if isinstance(self.learn.lr, list) else [self.learn.lr])])
+
+# %% ../nbs/ch5_experiments/03_training.ipynb #cell-055b
+def identity_apart(net: AEINet) -> list[list[nn.Parameter]]: # two groups
+    "All other parameters, and the weights of the layers that see $z_{id}$."
+    layers = [net.generator.start, *(l for m in net.modules() if isinstance(m, AADLayer) for l in (m.identity_gamma, m.identity_beta))]
+    apart = {id(l.weight) for l in layers}
+    return [[p for p in net.parameters() if id(p) not in apart], [l.weight for l in layers]]
+
+@torch.no_grad()
+def even_start(net: AEINet, # freshly made; changed in place
+               gain: float, # $g$; 1 changes nothing at all
+              ) -> AEINet:
+    "Weights of the identity's layers $g$ times as large, and scales that start around 1, shifts around 0."
+    if gain == 1: return net
+    for p in identity_apart(net)[1]: p *= gain
+    for m in net.modules():
+        if isinstance(m, AADLayer):
+            for l in (m.attribute_gamma, m.identity_gamma): nn.init.ones_(l.bias)
+            for l in (m.attribute_beta, m.identity_beta): nn.init.zeros_(l.bias)
+    return net
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-056
 def faceshifter_learner(dls: DataLoaders, # batches (source, target, same[, z_id]), held-out ones in `dls.valid`
@@ -751,7 +811,7 @@ def faceshifter_learner(dls: DataLoaders, # batches (source, target, same[, z_id
     torch.manual_seed(s.seed)
     device = dls.device or default_device()
     place = lambda module: module.to(device, memory_format=memory_format)
-    net, identity = place(AEINet(config)), place(identity).eval().requires_grad_(False)
+    net, identity = place(even_start(AEINet(config), s.identity_gain)), place(identity).eval().requires_grad_(False)
     discriminator = place(discriminator or MultiscaleDiscriminator(s.discriminator_scales, s.discriminator_width))
     dls = DataLoaders(Stream(dls.train, s.interval, s.accumulate), Everywhere(dls.valid), path=Path(s.output), device=device)
     weigh = FaceShifterLoss(s.identity_weight, s.attribute_weight, s.reconstruction_weight, s.adversarial_weight)
@@ -762,14 +822,16 @@ def faceshifter_learner(dls: DataLoaders, # batches (source, target, same[, z_id
                Similarity('source', identity), Similarity('target', identity), ValueMetric(steps.minutes_left, 'minutes_left')]
     adversary = SwapAdversary(discriminator, s.adversarial_weight, s.lr if s.discriminator_lr is None else s.discriminator_lr, None,
                               s.discriminator_interval, s.warm_up, s.r1, s.r1_interval, s.accumulate)
-    callbacks = [SwapInputs(identity), adversary, steps, EMA(net, s.ema_decay), history, Alarms(), Grid(folder=Path(s.output) / 'grids'), Together(),
+    terms = SmallDataTerms(identity, s.contrast_weight, s.perceptual_weight, s.outside_weight, s.coarse_weight, s.spot_weight)
+    callbacks = [SwapInputs(identity, s.mixed_share, s.blurred_share), adversary, steps, EMA(net, s.ema_decay), history, Alarms(), Grid(folder=Path(s.output) / 'grids'), Together(),
                  Checkpoints(s.output, s.checkpoint_every, s.keep)]
     if s.decay != 'none': callbacks.append(Decay(partial(decay_schedule, s)))
     if s.precision != 'float32': callbacks.append(Precision(s.precision))
     if s.accumulate > 1: callbacks.append(GradientAccumulation(s.accumulate * dls.train.bs))
     if s.gradient_clip: callbacks.append(GradientClip(s.gradient_clip))
-    return SwapLearner(dls, net, loss_func=SwapLoss(net, identity, weigh, s.detach_attributes), opt_func=adam, lr=s.lr, metrics=metrics,
-                       cbs=[*callbacks, *(cbs or [])], path=Path(s.output))
+    apart = {} if s.identity_gain == 1 else {'splitter': identity_apart}
+    return SwapLearner(dls, net, loss_func=SwapLoss(net, identity, weigh, s.detach_attributes, s.robust_views, terms), opt_func=adam,
+                       lr=[s.lr, s.lr * s.identity_gain] if apart else s.lr, metrics=metrics, cbs=[*callbacks, *(cbs or [])], path=Path(s.output), **apart)
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-068
 def step_cost(config: AEIConfig, # the network
