@@ -205,11 +205,14 @@ def parse_settings(arguments: list[str], # what follows the command: --name valu
 @app.command(context_settings={'allow_extra_args': True, 'ignore_unknown_options': True})
 def train(context: typer.Context,
           config: Annotated[Path | None, typer.Option(help='TOML file with settings.')] = None,
+          small_data: Annotated[bool, typer.Option('--small-data', help='Start from the settings for a few thousand portraits and one processor.')] = False,
           resume: Annotated[bool, typer.Option('--resume', help='Go on from the last checkpoint in the output folder.')] = False,
           settings: Annotated[bool, typer.Option('--settings', help='List every setting with its value, and stop.')] = False):
     """Train a model on folders that `faceshifter prepare` wrote.
 
     faceshifter train faces/ --preset small-128 --output runs/mine --steps 100000 --lr 4e-4
+
+    faceshifter train faces/ --small-data --output runs/mine --steps 5000
 
     faceshifter train --config runs/mine/settings.toml --resume
 
@@ -221,7 +224,8 @@ def train(context: typer.Context,
         from faceshifter.training import TrainingSettings
         from faceshifter.training import train as run
         given = parse_settings(context.args)
-        base = asdict(TrainingSettings.load(config)) if config else {}
+        if small_data and config: raise ValueError('give --small-data or --config, not both: a file may hold those settings itself.')
+        base = asdict(TrainingSettings.load(config) if config else TrainingSettings.small_data()) if small_data or config else {}
         unknown = set(given) - set(asdict(TrainingSettings()))
         if unknown: raise ValueError(f'no setting is called {", ".join(sorted(unknown))}: `faceshifter train --settings` lists them all.')
         chosen = TrainingSettings(**base | given)

@@ -20,9 +20,10 @@ def contrastive_identity_loss(z_swapped: Tensor, # identities of swaps, (N, D), 
                               z_source: Tensor, # identities of all sources of the batch, (B, D), L2-normalized, those of the swaps first
                               z_target: Tensor, # identities of the swaps' own targets, (N, D), L2-normalized
                               temperature: float = 0.15, # $\tau$
+                              margin: float = 0.2, # $m$: how much nearer than the target the source has to be to count the same
                              ) -> Tensor: # scalar, at least 0
     "Cross-entropy of recognizing the source among the batch's sources and the swap's own target (after InfoNCE, arXiv 1807.03748)."
-    cosine = torch.cat([z_swapped @ z_source.T, (z_swapped * z_target).sum(1, keepdim=True)], 1)
+    cosine = torch.cat([z_swapped @ z_source.T, (z_swapped * z_target).sum(1, keepdim=True) + margin], 1)
     return F.cross_entropy(cosine / temperature, torch.arange(len(cosine), device=cosine.device))
 
 # %% ../nbs/ch5_experiments/02a_small_data.ipynb #cell-011
@@ -112,10 +113,11 @@ def coarse_loss(swapped: Tensor, # (B, 3, S, S)
 def spot_loss(swapped: Tensor, # (B, 3, S, S)
               target: Tensor, # (B, 3, S, S)
              ) -> Tensor: # scalar, at least 0, averaged over the batch
-    "What differs from its surroundings by more than 0.35 more than the target does: spots, not faces."
-    difference, k = swapped - target, target.shape[-1] // 32 * 2 + 1
-    fine = difference - F.avg_pool2d(F.pad(difference, (k // 2,) * 4, mode='reflect'), k, 1)
-    return F.relu(fine.abs() - .35).sum((1, 2, 3)).mean() * 64 / target.shape[-1]**2
+    "What differs from its surroundings much more than the target does, in brightness or in hue: spots, not faces."
+    difference, side = swapped - target, target.shape[-1]
+    def local(x: Tensor, k: int) -> Tensor: return x - F.avg_pool2d(F.pad(x, (k // 2,) * 4, mode='reflect'), k, 1)
+    fine, hue = local(difference, side // 32 * 2 + 1), local(difference - difference.mean(1, keepdim=True), side // 16 * 2 + 1)
+    return (F.relu(fine.abs() - .35) + 1.5 * F.relu(hue.abs() - .08)).sum((1, 2, 3)).mean() * 64 / side**2
 
 # %% ../nbs/ch5_experiments/02a_small_data.ipynb #cell-030
 class SmallDataTerms(nn.Module):
@@ -123,6 +125,7 @@ class SmallDataTerms(nn.Module):
     def __init__(self,
                  identity: nn.Module, # the frozen `IdentityEncoder`
                  contrast: float = 0., # weight of `contrastive_identity_loss`
+                 absolute: float = 0., # weight of the mean absolute difference
                  perceptual: float = 0., # weight of `perceptual_loss`
                  outside: float = 0., # weight of `outside_loss`
                  coarse: float = 0., # weight of `coarse_loss`
@@ -130,7 +133,7 @@ class SmallDataTerms(nn.Module):
                 ):
         super().__init__()
         self.identity = identity
-        self.weights = {'contrast': contrast, 'perceptual': perceptual, 'outside': outside, 'coarse': coarse, 'spot': spot}
+        self.weights = {'contrast': contrast, 'absolute': absolute, 'perceptual': perceptual, 'outside': outside, 'coarse': coarse, 'spot': spot}
 
     def forward(self,
                 swapped: Tensor, # (B, 3, S, S)
@@ -145,6 +148,7 @@ class SmallDataTerms(nn.Module):
             with torch.no_grad(): z_target = self.identity(target[other])
             order = torch.cat([other.nonzero()[:, 0], same.nonzero()[:, 0]])
             parts['contrast'] = contrastive_identity_loss(z_swapped[other], z_id[order], z_target) * other.float().mean()
+        if self.weights['absolute'] and same.any(): parts['absolute'] = F.l1_loss(swapped[same], target[same]) * same.float().mean()
         if self.weights['perceptual'] and same.any():
             with torch.no_grad(): wanted = recognizer_features(self.identity, target[same])
             parts['perceptual'] = perceptual_loss(recognizer_features(self.identity, swapped[same]), wanted) * same.float().mean()

@@ -690,6 +690,7 @@ class TrainingSettings:
     adversarial_weight: float = 1.
     identity_gain: float = 1. # see `even_start`; 1: PyTorch's own start
     contrast_weight: float = 0. # this and the next ones: see `faceshifter.small_data`
+    absolute_weight: float = 0.
     perceptual_weight: float = 0.
     outside_weight: float = 0.
     coarse_weight: float = 0.
@@ -758,10 +759,11 @@ def save(self: TrainingSettings, path: str | Path) -> Path:
 @patch(cls_method=True)
 def small_data(cls: TrainingSettings, **changes) -> TrainingSettings:
     "What a few thousand portraits and one processor ask for (see `faceshifter.small_data`): the settings of the shipped model, but for its growth from 64 to 128 pixels."
-    return cls.from_dict(dict(preset='small-128', identity_gain=128 ** .5, identity_weight=5., contrast_weight=3., perceptual_weight=4., reconstruction_weight=30., attribute_weight=.3,
-                              outside_weight=4., coarse_weight=3., spot_weight=5., robust_views=1., mixed_share=.5, blurred_share=.5, same_share=.4, adversarial_weight=.5,
-                              discriminator_scales=2, discriminator_width=32, discriminator_lr=1e-4, lr=1e-3, betas=(.5, .99), ema_decay=.995, precision='bfloat16',
-                              gradient_clip=50.) | changes)
+    chosen = dict(preset='small-128', identity_gain=128 ** .5, identity_weight=10., contrast_weight=8., absolute_weight=32., perceptual_weight=4.,
+                  reconstruction_weight=0., attribute_weight=.3, outside_weight=2., coarse_weight=3., spot_weight=8., robust_views=1., mixed_share=.5,
+                  blurred_share=.5, same_share=.4, adversarial_weight=1., discriminator_scales=2, discriminator_width=32, discriminator_lr=1e-4, lr=1e-3,
+                  betas=(.5, .99), ema_decay=.995, precision='bfloat16', gradient_clip=50.)
+    return cls.from_dict(chosen | changes)
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-055
 def decay_schedule(settings: TrainingSettings, position: float) -> float: # what the learning rate is multiplied by
@@ -816,13 +818,16 @@ def faceshifter_learner(dls: DataLoaders, # batches (source, target, same[, z_id
     dls = DataLoaders(Stream(dls.train, s.interval, s.accumulate), Everywhere(dls.valid), path=Path(s.output), device=device)
     weigh = FaceShifterLoss(s.identity_weight, s.attribute_weight, s.reconstruction_weight, s.adversarial_weight)
     history = History()
-    adam = partial(OptimWrapper, opt=torch.optim.Adam, betas=s.betas, fused=True)
+    def adam(params, lr: float | list[float]) -> OptimWrapper: # fastai hands on what the Learner has, torch wants one number first
+        opt = OptimWrapper(params, torch.optim.Adam, lr=s.lr, betas=s.betas, fused=True)
+        opt.set_hyper('lr', lr)
+        return opt
     steps = Steps()
     metrics = [*(ValueMetric(partial(history.recent, name), name) for name in History.parts),
                Similarity('source', identity), Similarity('target', identity), ValueMetric(steps.minutes_left, 'minutes_left')]
     adversary = SwapAdversary(discriminator, s.adversarial_weight, s.lr if s.discriminator_lr is None else s.discriminator_lr, None,
                               s.discriminator_interval, s.warm_up, s.r1, s.r1_interval, s.accumulate)
-    terms = SmallDataTerms(identity, s.contrast_weight, s.perceptual_weight, s.outside_weight, s.coarse_weight, s.spot_weight)
+    terms = SmallDataTerms(identity, s.contrast_weight, s.absolute_weight, s.perceptual_weight, s.outside_weight, s.coarse_weight, s.spot_weight)
     callbacks = [SwapInputs(identity, s.mixed_share, s.blurred_share), adversary, steps, EMA(net, s.ema_decay), history, Alarms(), Grid(folder=Path(s.output) / 'grids'), Together(),
                  Checkpoints(s.output, s.checkpoint_every, s.keep)]
     if s.decay != 'none': callbacks.append(Decay(partial(decay_schedule, s)))
