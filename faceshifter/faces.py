@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from facenet_pytorch import MTCNN
 from fastcore.basics import patch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from skimage.transform import estimate_transform
 from torch import Tensor
 
@@ -58,8 +58,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image
 
 def _upright(image: Image.Image) -> Image.Image:
-    "`image` turned as its EXIF orientation says"
-    try: return ImageOps.exif_transpose(image)
+    "`image` turned as its EXIF orientation says; itself where it is upright"
+    try: return image if image.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ImageOps.exif_transpose(image)
     except Exception: return image  # damaged metadata around good pixels
 
 # %% ../nbs/ch5_experiments/01_faces.ipynb #c007
@@ -95,11 +95,16 @@ def open_photo(
         raise PhotoError(f"Cannot read {name}: {str(error).rstrip('.') or type(error).__name__}.") from error
 
 # %% ../nbs/ch5_experiments/01_faces.ipynb #c008
+def _rgb(photo: Any) -> Image.Image:
+    "What `open_photo` takes, without transparency; no copy where there is none, for a large photograph is large"
+    photo = open_photo(photo)
+    return photo if photo.mode == "RGB" else photo.convert("RGB")
+
 def to_tensor(
     photo: Any, # whatever `open_photo` takes
 ) -> Tensor: # RGB, (1, 3, H, W), in [-1, 1]
     "A photograph as the networks take it: 0 becomes -1, 255 becomes 1"
-    pixels = np.array(open_photo(photo).convert("RGB"))
+    pixels = np.array(_rgb(photo))
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 def to_photo(
@@ -207,7 +212,7 @@ def align(
     side: int = 256, # of the crop, in pixels
 ) -> Image.Image: # RGB, `side` x `side`
     "The face turned upright, scaled and cut so that its landmarks lie on the `template` (thesis 5.1)"
-    return _to_bytes(warp(open_photo(photo).convert("RGB"), face.transform(side), (side, side)))
+    return _to_bytes(warp(_rgb(photo), face.transform(side), (side, side)))
 
 # %% ../nbs/ch5_experiments/01_faces.ipynb #c032
 def soft_mask(
@@ -322,7 +327,7 @@ def batch(self: FaceDetector,
     photos: Sequence[Any], # whatever `open_photo` takes, of any sizes
 ) -> list[list[Face]]: # of each photograph its faces, the largest first
     "The faces in several photographs at once"
-    photos = [open_photo(photo).convert("RGB") for photo in photos]
+    photos = [_rgb(photo) for photo in photos]
     smaller = [_smaller(photo, self.side) for photo in photos]
     result = []
     for photo, small, boxes, scores, points in zip(photos, smaller, *self.mtcnn.detect(_canvas(smaller), landmarks=True)):
