@@ -712,6 +712,14 @@ class TrainingSettings:
         for name in ('steps', 'batch_size', 'accumulate', 'interval', 'checkpoint_every', 'keep', 'discriminator_interval', 'r1_interval'):
             if getattr(self, name) < 1: raise ValueError(f'{name} must be at least 1, not {getattr(self, name)}')
 
+# %% ../nbs/ch5_experiments/03_training.ipynb #cell-placing
+def _channels_last(settings: TrainingSettings, device: torch.device | str) -> bool:
+    return settings.precision != 'float32' or torch.device(device).type == 'cuda' if settings.channels_last is None else settings.channels_last
+
+def _folded(identity: nn.Module) -> nn.Module:
+    "A frozen recognizer without its batch norms, where it is one that can be folded; the one that was given stays as it is."
+    return deepcopy(identity).fold() if isinstance(identity, IdentityEncoder) else identity
+
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-054
 @patch(cls_method=True)
 def load(cls: TrainingSettings,
@@ -790,13 +798,6 @@ def faceshifter_learner(dls: DataLoaders, # batches (source, target, same[, z_id
     if s.gradient_clip: callbacks.append(GradientClip(s.gradient_clip))
     return SwapLearner(dls, net, loss_func=SwapLoss(net, identity, weigh, s.detach_attributes), opt_func=adam, lr=s.lr, metrics=metrics,
                        cbs=[*callbacks, *(cbs or [])], path=Path(s.output))
-
-def _channels_last(settings: TrainingSettings, device: torch.device | str) -> bool:
-    return settings.precision != 'float32' or torch.device(device).type == 'cuda' if settings.channels_last is None else settings.channels_last
-
-def _folded(identity: nn.Module) -> nn.Module:
-    "A frozen recognizer without its batch norms, where it is one that can be folded; the one that was given stays as it is."
-    return deepcopy(identity).fold() if isinstance(identity, IdentityEncoder) else identity
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-068
 def step_cost(config: AEIConfig, # the network
