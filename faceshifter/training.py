@@ -280,10 +280,30 @@ def create_opt(self: SwapAdversary):
     self.discriminator_opt = make(list(self.discriminator.parameters()), lr=self.discriminator_lr)
 
 @patch
+def shared_scores(self: SwapAdversary) -> Tensor: # what the generator pays, whose gradient reaches the swap
+    "Score the swap, cut off from the generator, and hand its gradient over; the graph stays for the discriminator's own loss."
+    scaler, swap = getattr(self.learn, 'scaler', None), self.fake().detach().requires_grad_()
+    self.fake_scores = [score.float() for score in self.discriminator(swap)]
+    value = self.adversarial_loss.generator_loss(self.fake_scores)
+    scale = scaler.get_scale() if scaler else 1. # small gradients would vanish in float16
+    gradient, = torch.autograd.grad(scale * value, swap, retain_graph=True)
+    return _HandedOver.apply(self.fake(), value.detach(), gradient.float() / scale)
+
+class _HandedOver(torch.autograd.Function):
+    "A value whose gradient is known already."
+    @staticmethod
+    def forward(ctx, x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return value.clone()
+    @staticmethod
+    def backward(ctx, outer: Tensor): return outer * ctx.saved_tensors[0], None, None
+
+@patch
 def after_loss(self: SwapAdversary):
-    "The generator's step: add what it pays for the scores of the swap; the discriminator only passes gradients through."
-    with frozen(self.discriminator): scores = [score.float() for score in self.discriminator(self.fake())]
-    value = self.adversarial_loss.generator_loss(scores)
+    "The generator's step: add what it pays for the scores of the swap. They are computed once: `after_backward` has use for them too."
+    if self.turn: value = self.shared_scores()
+    else:
+        with frozen(self.discriminator): value = self.adversarial_loss.generator_loss([score.float() for score in self.discriminator(self.fake())])
     self.loss_func.parts['adversarial'] = value.detach()
     self.learn.loss_grad = self.learn.loss_grad + self.full_weight * self.ramp * value
     self.learn.loss = self.learn.loss_grad.detach().clone()
@@ -295,13 +315,12 @@ def after_batch(self: SwapAdversary): pass
 
 @patch
 def after_backward(self: SwapAdversary):
-    "The discriminator's gradients, from real and swapped faces in one pass; the swap is the one that the generator has just learned from."
+    "The discriminator's gradients, from real faces and from the scores of the swap that the generator has just learned from."
     if not self.turn: return
     precision, scaler = getattr(self.learn, 'mixed_precision', None), getattr(self.learn, 'scaler', None)
     with precision.autocast if precision else nullcontext():
-        scores = self.discriminator(torch.cat([self.real(), self.fake().detach()]))
-        real, fake = zip(*(s.float().chunk(2) for s in scores))
-        loss = self.adversarial_loss.discriminator_loss(real, fake)
+        loss = self.adversarial_loss.discriminator_loss([score.float() for score in self.discriminator(self.real())], self.fake_scores)
+    self.fake_scores = None
     self.loss_func.parts['discriminator'] = loss.detach()
     if self.r1 and self.learn.step // self.interval % self.r1_interval == 0:
         loss = loss + r1_penalty(self.discriminator, self.real(), weight=self.r1 * self.r1_interval)
@@ -713,7 +732,7 @@ class TrainingSettings:
     r1_interval: int = 16 # steps of the discriminator from one R1 penalty to the next
     ema_decay: float = 0.999
     precision: str = 'float32' # or 'bfloat16', 'float16'
-    channels_last: bool = True # memory format of the networks
+    channels_last: bool | None = None # memory format of the networks; None: on a GPU and in 16 bits, whose matrix units want it
     flush_denormal: bool = True # round numbers that are almost 0 to 0: on CPUs they cost a hundred times as much
     deterministic: bool = False # refuse operations whose result depends on timing
     interval: int = 500 # steps between rows of the table, with a picture
@@ -725,6 +744,14 @@ class TrainingSettings:
             if getattr(self, name) not in known: raise ValueError(f'{name} must be one of {", ".join(known)}, not {getattr(self, name)!r}')
         for name in ('steps', 'batch_size', 'accumulate', 'interval', 'checkpoint_every', 'keep', 'discriminator_interval', 'r1_interval'):
             if getattr(self, name) < 1: raise ValueError(f'{name} must be at least 1, not {getattr(self, name)}')
+
+# %% ../nbs/ch5_experiments/03_training.ipynb #cell-placing
+def _channels_last(settings: TrainingSettings, device: torch.device | str) -> bool:
+    return settings.precision != 'float32' or torch.device(device).type == 'cuda' if settings.channels_last is None else settings.channels_last
+
+def _folded(identity: nn.Module) -> nn.Module:
+    "A frozen recognizer without its batch norms, where it is one that can be folded; the one that was given stays as it is."
+    return deepcopy(identity).fold() if isinstance(identity, IdentityEncoder) else identity
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-054
 @patch(cls_method=True)
@@ -809,13 +836,14 @@ def faceshifter_learner(dls: DataLoaders, # batches (source, target, same[, z_id
                        ) -> SwapLearner:
     "A Learner that trains AEI-Net as appendix B does; see `TrainingSettings` for what can be set."
     s = replace(settings, **changes)
-    memory_format = torch.channels_last if s.channels_last else torch.contiguous_format
     torch.manual_seed(s.seed)
     device = dls.device or default_device()
+    memory_format = torch.channels_last if _channels_last(s, device) else torch.contiguous_format
     place = lambda module: module.to(device, memory_format=memory_format)
     net, identity = place(even_start(AEINet(config), s.identity_gain)), place(identity).eval().requires_grad_(False)
     discriminator = place(discriminator or MultiscaleDiscriminator(s.discriminator_scales, s.discriminator_width))
     dls = DataLoaders(Stream(dls.train, s.interval, s.accumulate), Everywhere(dls.valid), path=Path(s.output), device=device)
+    identity = _folded(identity)
     weigh = FaceShifterLoss(s.identity_weight, s.attribute_weight, s.reconstruction_weight, s.adversarial_weight)
     history = History()
     def adam(params, lr: float | list[float]) -> OptimWrapper: # fastai hands on what the Learner has, torch wants one number first
@@ -858,15 +886,18 @@ def step_cost(config: AEIConfig, # the network
         with torch.no_grad(): z_id = identity(target)
         if z_id_known: flops.flop_counts.clear()
         output = net(target, z_id, None, True)
-        with frozen(discriminator): adversarial = adversarial_loss(discriminator(output[0]), True, False)
-        loss = adversarial + SwapLoss(net, identity)(output, target, z_id, same)
+        swap = output[0].detach().requires_grad_()
+        scores = discriminator(swap)
+        adversarial_loss(scores, True, False).backward(retain_graph=True, inputs=[swap])
+        loss = SwapLoss(net, identity)(output, target, z_id, same)
         generator_bytes = size()
         loss.backward()
         kept.clear()
-        adversarial_loss(discriminator(torch.cat([target, target])), True).backward()
+        real_scores, both_bytes = discriminator(target), 2 * size()
+        (adversarial_loss(real_scores, True) + adversarial_loss(scores, False)).backward()
     count = lambda module: sum(p.numel() for p in module.parameters())
     return {'network': count(net), 'discriminator': count(discriminator), 'flops': settings.accumulate * flops.get_total_flops(),
-            'weights': 20 * count(net) + 16 * count(discriminator) + 4 * count(identity), 'activations': max(generator_bytes, size())}
+            'weights': 20 * count(net) + 16 * count(discriminator) + 4 * count(identity), 'activations': max(generator_bytes, both_bytes)}
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-069
 def device_speed(device: torch.device | str, # where to measure
@@ -891,7 +922,7 @@ def describe(learn: SwapLearner, # before it fits
             ) -> str: # a few lines
     "What is going to be trained, with what memory and in what time."
     cost = step_cost(learn.net.config, learn.loss_func.identity, settings)
-    seconds = cost['flops'] / device_speed(learn.dls.device, settings.precision, settings.channels_last)
+    seconds = cost['flops'] / device_speed(learn.dls.device, settings.precision, _channels_last(settings, learn.dls.device))
     left, size = settings.steps - learn.step, lambda n: f'{n / 2**30:.1f} GiB' if n > 2**29 else f'{n / 2**20:.0f} MiB'
     changed = {f.name: getattr(settings, f.name) for f in fields(settings)}
     return '\n'.join([
