@@ -330,5 +330,8 @@ def save_photo(
         options['subsampling'] = 0
         if photo.mode == 'RGBA': photo = Image.alpha_composite(Image.new('RGBA', photo.size, 'white'), photo).convert('RGB')
     if profile := photo.info.get('icc_profile'): options['icc_profile'] = profile
-    with atomic_write(path) as beside: photo.save(beside, kind, **options)
+    try:
+        with atomic_write(path) as beside: photo.save(beside, kind, **options)
+    except OSError as error:
+        raise OSError(f"'{path}' could not be written ({error.strerror or error}): make room, or write elsewhere; what stood there before is untouched.") from None
     return path
