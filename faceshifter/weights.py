@@ -140,7 +140,7 @@ _no_hash = 'Address from the publisher\'s own script, not tried; hash and size n
 
 published = {
     'small-128': PublishedWeights(
-        'small-128.safetensors', 'AEI-Net of this library, for 128 x 128 and SFace', 'in its metadata',
+        'small-128.safetensors', 'AEI-Net of this library, for 128 x 128 and SFace', 'Apache-2.0',
         packaged='faceshifter/weights_data/small-128.safetensors', note='Comes with the package.'),
     'sface': PublishedWeights(
         'face_recognition_sface_2021dec_int8bq.onnx', 'identity encoder SFace, OpenCV Zoo', 'Apache-2.0',
