@@ -213,9 +213,13 @@ def before_fit(self:AdversarialTraining):
         self.discriminator_opt = make(list(self.discriminator.parameters()), lr=lr)
 
 @patch
-def before_train(self:AdversarialTraining): self.discriminator.train()
+def before_train(self:AdversarialTraining):
+    "The discriminator's layers are in training mode when the generator's are."
+    self.discriminator.train()
 @patch
-def before_validate(self:AdversarialTraining): self.discriminator.eval()
+def before_validate(self:AdversarialTraining):
+    "The discriminator's layers are in evaluation mode when the generator's are."
+    self.discriminator.eval()
 
 @patch(as_prop=True)
 def generators_turn(self:AdversarialTraining) -> bool:
@@ -234,6 +238,7 @@ def after_loss(self:AdversarialTraining):
 
 @patch
 def before_backward(self:AdversarialTraining):
+    "In the discriminator's own batches the generator takes no step."
     if not self.generators_turn: raise CancelBatchException()
 
 @patch

@@ -43,7 +43,7 @@ class BatchNorm(nn.Module):
     "Batch normalization, thesis 3.2, eqs 3.1-3.3 (Ioffe and Szegedy 2015, arXiv:1502.03167); a channel of the whole batch shares a mean"
     def __init__(self,
         channels:int, # C
-        eps:float=1e-5, # $\epsilon$ of eq. 3.3
+        eps:float=1e-5, # $\epsilon$ of eq. 3.3, added to the variance
         momentum:float=0.1, # Weight of the newest batch in the running statistics
         affine:bool=True, # Learn $\gamma$ and $\beta$? Without, the output is $\bar h$
     ):
@@ -78,7 +78,7 @@ class InstanceNorm(nn.Module):
     "Instance normalization, thesis 3.3.1, eqs 3.4-3.6 (Ulyanov et al. 2017, arXiv:1701.02096); a channel of one image shares a mean"
     def __init__(self,
         channels:int, # C
-        eps:float=1e-5, # $\epsilon$ of eq. 3.6
+        eps:float=1e-5, # $\epsilon$ of eq. 3.6, added to the variance
         affine:bool=True, # Learn $\gamma$ and $\beta$? Without, the output is $\bar h$
     ):
         super().__init__()
@@ -99,7 +99,7 @@ class ConditionalInstanceNorm(nn.Module):
     def __init__(self,
         channels:int, # C
         styles:int, # Number of styles
-        eps:float=1e-5, # $\epsilon$ of eq. 3.6
+        eps:float=1e-5, # $\epsilon$ of eq. 3.6, added to the variance
     ):
         super().__init__()
         self.normalize = InstanceNorm(channels, eps, affine=False)

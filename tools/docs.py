@@ -48,7 +48,7 @@ def katex(
 class Signature(DocmentText):
     "A signature without its comments, which `DocmentsTable` shows below it."
     @property
-    def params(self): return [(text, "") for text, _ in super().params]
+    def params(self): return [(re.sub(r"(?<![\w./'-])(\w+\.)+(?=[A-Z])", "", text), "") for text, _ in super().params]  # names without their modules
 
     @property
     def _ret_str(self): return super()._ret_str.partition(" # ")[0]
@@ -60,7 +60,10 @@ def type_name(annotation) -> str:
 
 
 class DocmentsTable(BasicMarkdownRenderer):
-    "nbdev's documentation of a symbol, with the parameters as a table, so that their formulas and links are rendered."
+    """nbdev's documentation of a symbol, with the parameters as a table, so that their formulas and links are rendered.
+
+    The name of a parameter is no back-ticked symbol: nbdev would link it to whatever else has that name.
+    """
     def __init__(self, sym, **kwargs):
         super().__init__(sym, **kwargs)
         self.dm = Signature(self.sym, docstring=False)
@@ -70,7 +73,7 @@ class DocmentsTable(BasicMarkdownRenderer):
         rows = []
         for name, about in self.dm.dm.items():
             kind = "" if about["anno"] is Parameter.empty else f"`{type_name(about['anno'])}`"
-            if about.get("docment"): rows.append(["**returns**" if name == "return" else f"`{name}`", kind, about["docment"]])
+            if about.get("docment"): rows.append(["**returns**" if name == "return" else f"<code>{name}</code>", kind, about["docment"]])
         lines = ["| ".join(["", *map(cell, row), ""]) for row in [["", "type", "what it is"], ["-"] * 3, *rows]]
         return super()._repr_markdown_() + ("\n\n" + "\n".join(lines) + "\n" if rows else "")
 
