@@ -194,6 +194,8 @@ def _start_worker(prepare: Callable, arguments: tuple):
         os._exit(1)
     threading.Thread(target=watch, daemon=True).start()
     torch.set_num_threads(1)
+    # oneDNN keeps a thousand convolutions compiled, one for each number of places that MTCNN looks at: memory would grow for hours, and no time is saved.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     _worker["work"] = prepare(*arguments)
 
 def _work(task: Any) -> Any: return _worker["work"](task)
