@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help swap test docs lab prepare clean
+.PHONY: help swap test bench docs lab prepare clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -12,6 +12,11 @@ swap: .venv/swap ## swap a face and write the picture
 
 test: ## every check of the project, as continuous integration runs them
 	@bash .ci/run
+
+bench: .venv/dev ## measure swaps and the training step, tens of minutes
+	python -c "from faceshifter.benchmark import benchmark; benchmark(path='nbs/ch6_beyond/benchmark.json')"
+	cd nbs/ch6_beyond && exec_nb 03a_benchmark.ipynb --dest 03a_benchmark.ipynb --exc_stop
+	nbdev_clean --fname nbs/ch6_beyond/03a_benchmark.ipynb
 
 docs: .venv/dev ## render the site into _docs
 	python tools/docs.py site

@@ -239,7 +239,10 @@ def train(context: typer.Context,
 @app.command()
 def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits of different people.')],
              weights: Weights = None,
-             recognizer: Annotated[Path | None, typer.Option(help='Checkpoint of another recognizer, to judge; default: the one trained with.')] = None,
+             recognizer: Annotated[Path | None, typer.Option(help="Checkpoint of another recognizer, to judge; default: dlib's.")] = None,
+             outputs: Annotated[Path | None, typer.Option(help='Judge the pictures that another program wrote into this folder; with --pairs.')] = None,
+             pairs: Annotated[Path | None, typer.Option(help='JSON: which source and target each of them was made of.')] = None,
+             pairs_for: Annotated[Path | None, typer.Option(help='Write such a file, for another program to work through, and stop.')] = None,
              aligned: Annotated[bool, typer.Option('--aligned', help='The pictures are aligned crops already.')] = False,
              seed: Annotated[int, typer.Option(help='Of the pairs.')] = 0,
              picture: Annotated[Path | None, typer.Option(help='Write best, median and worst pairs to this file.')] = None,
@@ -247,17 +250,25 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
     """Measure a swapper: identity retrieval, pose, expression, what is kept outside the face, reconstruction, Frechet distance, time.
 
     faceshifter evaluate portraits/ --json
+
+    faceshifter evaluate portraits/ --pairs-for pairs.json, then --outputs theirs/ --pairs pairs.json
     """
     with sentences():
         photos_in(portraits)
-        from faceshifter.evaluation import evaluate_folder, show_extremes
-        from faceshifter.identity import IdentityEncoder
-        from faceshifter.swap import FaceSwapper
-        swapper, judge = FaceSwapper.from_pretrained(weights, device=device), None
+        if (outputs is None) != (pairs is None): fail('--outputs and --pairs belong together: the pictures, and which pair each of them is.')
+        from faceshifter.evaluation import evaluate_folder, evaluate_outputs, load_portraits, show_extremes, write_pairs
+        if pairs_for is not None:
+            written = write_pairs(pairs_for, load_portraits(portraits, aligned=aligned)[0], seed)
+            return report({'pairs': len(written), 'output': str(pairs_for)}, f'wrote {pairs_for}: {len(written)} pairs, each [source, target, name of the result]', json, quiet)
+        judge, name = None, recognizer.name if recognizer else ''
         if recognizer is not None:
+            from faceshifter.identity import IdentityEncoder
             from faceshifter.interop import load_identity
             judge = IdentityEncoder(load_identity(recognizer)).eval().to(device)
-        result, crops, skipped = evaluate_folder(portraits, swapper, judge, aligned, seed, name=recognizer.name if recognizer else None)
+        if outputs is not None: result, crops, skipped = evaluate_outputs(portraits, outputs, pairs, judge, aligned, name=name)
+        else:
+            from faceshifter.swap import FaceSwapper
+            result, crops, skipped = evaluate_folder(portraits, FaceSwapper.from_pretrained(weights, device=device), judge, aligned, seed, name=name)
         if picture is not None: show_extremes(result, crops).savefig(picture, dpi=150)
         lines = [result.table(), *(f'{key:24}{value}' for key, value in result.note.items()), *(f'skipped {path}: {why}' for path, why in skipped.items())]
         report(result.summary() | {'skipped': skipped}, '\n'.join(lines), json, quiet)

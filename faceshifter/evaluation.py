@@ -418,7 +418,7 @@ def evaluate_folder(folder: str | Path, # portraits of different people
     _, crops, skipped = load_portraits(folder, side, aligned, detector)
     if recognizer is None and ours: recognizer, name = _recognizer_for(swapper)
     result = evaluate(method_of(swapper) if ours else swapper, crops, recognizer, detector, seed, name=name, **options)
-    if ours: result.note['weights'] = swapper.name
+    if ours: result.note |= {'weights': swapper.name, 'backend': swapper.backend}
     return result, crops, skipped
 
 def evaluate_outputs(folder: str | Path, # portraits of different people
