@@ -58,18 +58,20 @@ def fingerprint(
 # %% ../nbs/ch5_experiments/02_datasets.ipynb #c011
 class _Fingerprints:
     "All fingerprints so far, 32 bytes each, to look for a near one"
-    def __init__(self): self.bits, self.n = np.zeros((1024, 4), dtype=np.uint64), 0
+    def __init__(self): self.bits, self.n = np.zeros((4, 1024), dtype=np.uint64), 0
 
     def add(self, digits: str):
-        if self.n == len(self.bits): self.bits = np.concatenate([self.bits, np.zeros_like(self.bits)])
-        self.bits[self.n] = np.frombuffer(bytes.fromhex(digits), dtype=np.uint64)
+        if self.n == self.bits.shape[1]: self.bits = np.concatenate([self.bits, np.zeros_like(self.bits)], axis=1)
+        self.bits[:, self.n] = np.frombuffer(bytes.fromhex(digits), dtype=np.uint64)
         self.n += 1
 
-    def nearest(self, digits: str) -> tuple[int, int]:
-        "The number of differing bits, and which one it is"
-        if not self.n: return 257, -1
-        differ = np.bitwise_count(self.bits[:self.n] ^ np.frombuffer(bytes.fromhex(digits), dtype=np.uint64)).sum(axis=1)
-        return int(differ.min()), int(differ.argmin())
+    def nearest(self, digits: str, most: int) -> tuple[int, int] | None:
+        "The number of differing bits, and which one it is; None where none differs by `most` bits or fewer"
+        words = np.frombuffer(bytes.fromhex(digits), dtype=np.uint64)
+        near = np.flatnonzero(np.bitwise_count(self.bits[0, :self.n] ^ words[0]) <= most)  # a quarter of the bits rules nearly all out
+        differ = np.bitwise_count(self.bits[:, near] ^ words[:, None]).sum(axis=0, dtype=int)
+        if not len(near) or differ.min() > most: return None
+        return int(differ.min()), int(near[differ.argmin()])
 
 # %% ../nbs/ch5_experiments/02_datasets.ipynb #c013
 def _measure(photo: Image.Image, face: Face, wish: dict) -> tuple[dict, bytes]:
@@ -337,8 +339,9 @@ def _prepare(sources: list[str], out: Path, wish: dict, person: Callable, worker
     def place(row: dict, crop: bytes):
         "Write a crop, unless there is one like it already"
         if "kind" in row: return
-        differ, other = seen.nearest(row["hash"])
-        if differ <= wish["duplicate_bits"]: row |= dict(kind="duplicate", reason=f"differs from {_crop_name(other)} by {differ} bits of 256")
+        if near := seen.nearest(row["hash"], wish["duplicate_bits"]):
+            differ, other = near
+            row |= dict(kind="duplicate", reason=f"differs from {_crop_name(other)} by {differ} bits of 256")
         else:
             row["crop"] = _crop_name(seen.n)
             (out / row["crop"]).parent.mkdir(parents=True, exist_ok=True)
