@@ -291,7 +291,7 @@ def benchmark(presets: Sequence[str] = ('small-128', 'instance', 'thesis'),
 def swapping_table(one: dict) -> str: # Markdown
     "What `benchmark_swapping` found."
     floor, goal = one['flops'] / one['peak'], goals.get(one['preset'])
-    title = f"**{one['preset']}**: {one['flops'] / 1e9:.1f} GFLOP, at {one['peak'] / 1e9:.0f} GFLOP/s a floor of {1000 * floor:.0f} ms"
+    title = f"**{one['preset']}**: {one['flops'] / 1e9:.1f} GFLOP, at {one['peak'] / 1e9:.0f} GFLOP/s a floor of {1000 * floor:.0f} ms, {floor / one['rows'][0]['seconds']:.2f} of eager's time"
     head = [title + (f'; goal for `optimized`: {goal} of eager' if goal else ''), '',
             '| back end | milliseconds | to eager | to floor | peak memory, MiB | difference |', '|---|--:|--:|--:|--:|--:|']
     rows = [f"| {r['backend']} | {1000 * r['seconds']:.0f} | {r['to_eager']:.2f} | {r['to_floor']:.2f} | {r['memory'] / 2**20:,.0f} | {r['difference']:.0e} |" for r in one['rows']]

@@ -730,9 +730,10 @@ class TrainingSettings:
 def _channels_last(settings: TrainingSettings, device: torch.device | str) -> bool:
     return settings.precision != 'float32' or torch.device(device).type == 'cuda' if settings.channels_last is None else settings.channels_last
 
-def _folded(identity: nn.Module) -> nn.Module:
-    "A frozen recognizer without its batch norms, where it is one that can be folded; the one that was given stays as it is."
-    return deepcopy(identity).fold() if isinstance(identity, IdentityEncoder) else identity
+def _frozen_copy(identity: nn.Module) -> nn.Module:
+    "The recognizer as a training uses it: frozen, its batch norms folded where they can be; the one that was given stays as it is."
+    identity = deepcopy(identity).eval().requires_grad_(False)
+    return identity.fold() if isinstance(identity, IdentityEncoder) else identity
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-054
 @patch(cls_method=True)
@@ -818,13 +819,13 @@ def faceshifter_learner(dls: DataLoaders, # batches (source, target, same[, z_id
     "A Learner that trains AEI-Net as appendix B does; see `TrainingSettings` for what can be set."
     s = replace(settings, **changes)
     torch.manual_seed(s.seed)
+    identity = _frozen_copy(identity)
     device = dls.device or default_device()
     memory_format = torch.channels_last if _channels_last(s, device) else torch.contiguous_format
     place = lambda module: module.to(device, memory_format=memory_format)
-    net, identity = place(even_start(AEINet(config), s.identity_gain)), place(identity).eval().requires_grad_(False)
+    net, identity = place(even_start(AEINet(config), s.identity_gain)), place(identity)
     discriminator = place(discriminator or MultiscaleDiscriminator(s.discriminator_scales, s.discriminator_width))
     dls = DataLoaders(Stream(dls.train, s.interval, s.accumulate), Everywhere(dls.valid), path=Path(s.output), device=device)
-    identity = _folded(identity)
     weigh = FaceShifterLoss(s.identity_weight, s.attribute_weight, s.reconstruction_weight, s.adversarial_weight)
     history = History()
     def adam(params, lr: float | list[float]) -> OptimWrapper: # fastai hands on what the Learner has, torch wants one number first
