@@ -280,10 +280,30 @@ def create_opt(self: SwapAdversary):
     self.discriminator_opt = make(list(self.discriminator.parameters()), lr=self.discriminator_lr)
 
 @patch
+def shared_scores(self: SwapAdversary) -> Tensor: # what the generator pays, whose gradient reaches the swap
+    "Score the swap, cut off from the generator, and hand its gradient over; the graph stays for the discriminator's own loss."
+    scaler, swap = getattr(self.learn, 'scaler', None), self.fake().detach().requires_grad_()
+    self.fake_scores = [score.float() for score in self.discriminator(swap)]
+    value = self.adversarial_loss.generator_loss(self.fake_scores)
+    scale = scaler.get_scale() if scaler else 1. # small gradients would vanish in float16
+    gradient, = torch.autograd.grad(scale * value, swap, retain_graph=True)
+    return _HandedOver.apply(self.fake(), value.detach(), gradient.float() / scale)
+
+class _HandedOver(torch.autograd.Function):
+    "A value whose gradient is known already."
+    @staticmethod
+    def forward(ctx, x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return value.clone()
+    @staticmethod
+    def backward(ctx, outer: Tensor): return outer * ctx.saved_tensors[0], None, None
+
+@patch
 def after_loss(self: SwapAdversary):
-    "The generator's step: add what it pays for the scores of the swap; the discriminator only passes gradients through."
-    with frozen(self.discriminator): scores = [score.float() for score in self.discriminator(self.fake())]
-    value = self.adversarial_loss.generator_loss(scores)
+    "The generator's step: add what it pays for the scores of the swap. They are computed once: `after_backward` has use for them too."
+    if self.turn: value = self.shared_scores()
+    else:
+        with frozen(self.discriminator): value = self.adversarial_loss.generator_loss([score.float() for score in self.discriminator(self.fake())])
     self.loss_func.parts['adversarial'] = value.detach()
     self.learn.loss_grad = self.learn.loss_grad + self.full_weight * self.ramp * value
     self.learn.loss = self.learn.loss_grad.detach().clone()
@@ -295,13 +315,12 @@ def after_batch(self: SwapAdversary): pass
 
 @patch
 def after_backward(self: SwapAdversary):
-    "The discriminator's gradients, from real and swapped faces in one pass; the swap is the one that the generator has just learned from."
+    "The discriminator's gradients, from real faces and from the scores of the swap that the generator has just learned from."
     if not self.turn: return
     precision, scaler = getattr(self.learn, 'mixed_precision', None), getattr(self.learn, 'scaler', None)
     with precision.autocast if precision else nullcontext():
-        scores = self.discriminator(torch.cat([self.real(), self.fake().detach()]))
-        real, fake = zip(*(s.float().chunk(2) for s in scores))
-        loss = self.adversarial_loss.discriminator_loss(real, fake)
+        loss = self.adversarial_loss.discriminator_loss([score.float() for score in self.discriminator(self.real())], self.fake_scores)
+    self.fake_scores = None
     self.loss_func.parts['discriminator'] = loss.detach()
     if self.r1 and self.learn.step // self.interval % self.r1_interval == 0:
         loss = loss + r1_penalty(self.discriminator, self.real(), weight=self.r1 * self.r1_interval)
@@ -868,15 +887,18 @@ def step_cost(config: AEIConfig, # the network
         with torch.no_grad(): z_id = identity(target)
         if z_id_known: flops.flop_counts.clear()
         output = net(target, z_id, None, True)
-        with frozen(discriminator): adversarial = adversarial_loss(discriminator(output[0]), True, False)
-        loss = adversarial + SwapLoss(net, identity)(output, target, z_id, same)
+        swap = output[0].detach().requires_grad_()
+        scores = discriminator(swap)
+        adversarial_loss(scores, True, False).backward(retain_graph=True, inputs=[swap])
+        loss = SwapLoss(net, identity)(output, target, z_id, same)
         generator_bytes = size()
         loss.backward()
         kept.clear()
-        adversarial_loss(discriminator(torch.cat([target, target])), True).backward()
+        real_scores, both_bytes = discriminator(target), 2 * size()
+        (adversarial_loss(real_scores, True) + adversarial_loss(scores, False)).backward()
     count = lambda module: sum(p.numel() for p in module.parameters())
     return {'network': count(net), 'discriminator': count(discriminator), 'flops': settings.accumulate * flops.get_total_flops(),
-            'weights': 20 * count(net) + 16 * count(discriminator) + 4 * count(identity), 'activations': max(generator_bytes, size())}
+            'weights': 20 * count(net) + 16 * count(discriminator) + 4 * count(identity), 'activations': max(generator_bytes, both_bytes)}
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-069
 def device_speed(device: torch.device | str, # where to measure
