@@ -64,6 +64,7 @@ def in_process(function: str, # name in this module
 
 # %% ../nbs/ch6_beyond/03a_benchmark.ipynb #cell-012
 def random_network(preset: str) -> AEINet: # in evaluation mode
+    "An untrained network of a preset, the same in every process."
     torch.manual_seed(0)
     return AEINet(AEIConfig.preset(preset)).eval().requires_grad_(False)
 
@@ -111,7 +112,7 @@ class PlainLoop:
                  net: AEINet, # attribute encoder and generator
                  discriminator: nn.Module,
                  identity: nn.Module, # frozen
-                 weights: dict[str, float], # $\\lambda$ by name, as in `FaceShifterLoss`
+                 weights: dict[str, float], # $\lambda$ by name, as in `FaceShifterLoss`
                  lr: float = 4e-4, # of both optimizers
                  betas: tuple[float, float] = (0., 0.999),
                 ):
@@ -140,6 +141,7 @@ class PlainLoop:
 # %% ../nbs/ch6_beyond/03a_benchmark.ipynb #cell-017
 @patch
 def forward(self: PlainLoop, source: Tensor, target: Tensor):
+    "One forward pass, whose results both steps use."
     with torch.no_grad(): self.z_id = self.netZ(source)
     self.z_att = self.net.attributes(target)
     self.fake = self.net.generator(self.z_att, self.z_id)
@@ -148,12 +150,14 @@ def forward(self: PlainLoop, source: Tensor, target: Tensor):
 
 @patch
 def compute_G_loss(self: PlainLoop, target: Tensor, same: Tensor) -> dict[str, Tensor]:
+    "The four terms of eq. 4.12, not weighed yet."
     return {'adversarial': adversarial_loss(self.netD(self.fake), True, for_discriminator=False),
             'attribute': attribute_loss(self.z_att_fake, [z.detach() for z in self.z_att]),
             'identity': identity_loss(self.z_id_fake, self.z_id), 'reconstruction': reconstruction_loss(self.fake, target, same)}
 
 @patch
 def compute_D_loss(self: PlainLoop, target: Tensor) -> Tensor:
+    "The hinge loss of photographs and of the detached swap (eq. 4.8)."
     return adversarial_loss(self.netD(target), True) + adversarial_loss(self.netD(self.fake.detach()), False)
 
 # %% ../nbs/ch6_beyond/03a_benchmark.ipynb #cell-019

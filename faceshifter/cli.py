@@ -251,7 +251,9 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
 
     faceshifter evaluate portraits/ --json
 
-    faceshifter evaluate portraits/ --pairs-for pairs.json, then --outputs theirs/ --pairs pairs.json
+    faceshifter evaluate portraits/ --pairs-for pairs.json
+
+    faceshifter evaluate portraits/ --outputs theirs/ --pairs pairs.json
     """
     with sentences():
         photos_in(portraits)

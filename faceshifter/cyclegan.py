@@ -7,8 +7,12 @@ __all__ = ['CycleGAN', 'DomainDiscriminators', 'cycle_consistency_loss', 'ImageP
            'cyclegan_learner']
 
 # %% ../nbs/ch3_facial_manipulation/03_cyclegan.ipynb #199acfab
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
+from fastai.callback.core import Callback
+from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -95,15 +99,15 @@ class CycleTraining(AdversarialTraining):
     def before_batch(self):
         "Both images are input, and both are what the way back is compared with"
         self.learn.xb = self.learn.yb = (*self.xb, *self.yb)
-    def real(self): return self.yb
-    def fake(self): return self.pred[:2]
-    def replay(self, fake): return tuple(pool(images) for pool, images in zip(self.pools, fake))
+    def real(self) -> tuple[Tensor, Tensor]: return self.yb
+    def fake(self) -> tuple[Tensor, Tensor]: return self.pred[:2]
+    def replay(self, fake: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]: return tuple(pool(images) for pool, images in zip(self.pools, fake))
 
 class Unpaired(Dataset):
     "Pairs of an image of each domain that have nothing to do with each other; the second is drawn anew each time"
     def __init__(self,
-        xs, # images of $X$: a tensor, a list, or a data set of images
-        ys, # images of $Y$; their number may differ
+        xs:Sequence[Tensor], # images of $X$: a tensor, a list, or a data set of images
+        ys:Sequence[Tensor], # images of $Y$; their number may differ
     ):
         self.xs, self.ys = xs, ys
     def __len__(self): return max(len(self.xs), len(self.ys))
@@ -112,15 +116,15 @@ class Unpaired(Dataset):
         return self.xs[i % len(self.xs)], self.ys[int(torch.randint(len(self.ys), ()))]
 
 def cyclegan_learner(
-    dls, # fastai `DataLoaders` with batches (x, y), for example of an `Unpaired`
+    dls:DataLoaders, # batches (x, y), for example of an `Unpaired`
     cyclegan:CycleGAN, # the two generators
     discriminators:DomainDiscriminators,
     adversarial_loss:AdversarialLoss|None=None, # by default `LeastSquares()`
     cycle_weight:float=10., # $\lambda$, for images in [-1, 1]
     lr:float=2e-4, # of all four networks
-    opt_func=gan_adam,
-    metrics=None, # functions of `(translated, x, y)`, the first being what `CycleGAN` returns
-    cbs=None, # further callbacks
+    opt_func:Callable=gan_adam, # makes the optimizers
+    metrics:list|None=None, # functions of `(translated, x, y)`, the first being what `CycleGAN` returns
+    cbs:list[Callback]|None=None, # further callbacks
     **kwargs, # of `CycleTraining`: `pool_size`, `k`, `weight`
 ) -> Learner: # `learn.fit(epochs)` trains all four
     "A Learner for unpaired translation (eq. 3.13)"

@@ -69,8 +69,13 @@ def upsample(x: Tensor) -> Tensor: # (B, H, W, C) to (B, 2H, 2W, C)
     return out
 
 # %% ../nbs/ch6_beyond/03_deployment.ipynb #cell-012
-def channels_first(x: Tensor) -> Tensor: return x.permute(0, 3, 1, 2) # a view
-def channels_last(x: Tensor) -> Tensor: return x.permute(0, 2, 3, 1).contiguous() # a copy only where the memory is not in this order yet
+def channels_first(x: Tensor) -> Tensor: # a view
+    "(B, H, W, C) to (B, C, H, W)."
+    return x.permute(0, 3, 1, 2)
+
+def channels_last(x: Tensor) -> Tensor: # a copy only where the memory is not in this order yet
+    "(B, C, H, W) to (B, H, W, C)."
+    return x.permute(0, 2, 3, 1).contiguous()
 
 # %% ../nbs/ch6_beyond/03_deployment.ipynb #cell-017
 _G = torch.tensor([[1/4, 0, 0], [-1/6, -1/6, -1/6], [-1/6, 1/6, -1/6], [1/24, 1/12, 1/6], [1/24, -1/12, 1/6], [0, 0, 1]], dtype=torch.float64)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from .faces import FaceDetector, align, choose_face, open_photo, template, to_photo, to_tensor, warp
+from .swap import FaceSwapper
 
 # %% ../nbs/ch5_experiments/05_evaluation.ipynb #cell-006
 def identity_retrieval(z_swapped: Tensor, # embeddings of the swaps, (N, D), L2-normalized
@@ -134,13 +135,21 @@ def reconstruction(swapped: np.ndarray, # (S, S, 3), uint8
 # %% ../nbs/ch5_experiments/05_evaluation.ipynb #cell-lpips-code
 _trunks = {'alex': 'alexnet', 'vgg': 'vgg16', 'squeeze': 'squeezenet1_1'}
 
+def _in_cache(url: str) -> Path:
+    "Where torch keeps what it fetched from there; a ValueError where that file holds anything but tensors."
+    path = Path(torch.hub.get_dir())/'checkpoints'/url.rpartition('/')[2]
+    if path.exists():
+        try: torch.load(path, map_location='cpu', weights_only=True)
+        except Exception: raise ValueError(f"'{path}' is damaged or holds more than tensors: delete it, so that it is fetched anew.") from None
+    return path
+
 def lpips(network: str = 'alex', # 'alex', 'vgg' or 'squeeze'
          ) -> Callable[[Tensor, Tensor], Tensor]: # two batches (B, 3, S, S) in [-1, 1] to distances (B,), 0: equal
     "Learned perceptual distance (LPIPS, arXiv 1801.03924) by torchmetrics; a FileNotFoundError where the network's weights are not in torch's cache"
     from torchvision.models import get_model_weights
-    file = get_model_weights(_trunks[network]).DEFAULT.url.rpartition('/')[2]
-    if not (Path(torch.hub.get_dir())/'checkpoints'/file).exists():
-        raise FileNotFoundError(f"LPIPS is left out: torch's cache has no {file}, which torchvision.models.{_trunks[network]}(weights='DEFAULT') fetches.")
+    path = _in_cache(get_model_weights(_trunks[network]).DEFAULT.url)
+    if not path.exists():
+        raise FileNotFoundError(f"LPIPS is left out: torch's cache has no {path.name}, which torchvision.models.{_trunks[network]}(weights='DEFAULT') fetches.")
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
     metric = LearnedPerceptualImagePatchSimilarity(net_type=network).net
     return torch.no_grad()(lambda a, b: metric(a.clamp(-1, 1), b.clamp(-1, 1)).flatten())
@@ -171,10 +180,16 @@ def frechet_distance_unbiased(a: np.ndarray, # features, (N, D)
 def inception_features() -> Callable[[Tensor], Tensor]: # crops (B, 3, S, S) in [-1, 1] to features (B, 2048)
     "Inception's features, on which the literature's Frechet distances stand (arXiv 1706.08500); an ImportError or OSError says why they cannot be had"
     try:
+        from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as url
         from torchmetrics.image.fid import NoTrainInceptionV3
-        network = NoTrainInceptionV3('inception-v3-compat', ['2048'])
-    except ImportError: raise ImportError("Inception's features need two packages: pip install torchmetrics torch-fidelity.") from None
+    except ImportError: raise ImportError("Inception's features need torchmetrics and torch-fidelity: pip install 'faceshifter[evaluation]'.") from None
+    path = _in_cache(url)
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, path, hash_prefix=path.stem.rpartition('-')[2])
     except OSError: raise OSError("Inception's weights are not in torch's cache and cannot be fetched: try again with a connection, or take the recognizer's features.") from None
+    network = NoTrainInceptionV3('inception-v3-compat', ['2048'], str(_in_cache(url)))
     return lambda crops: network(((crops + 1) * 127.5).round().clamp(0, 255).byte())
 
 # %% ../nbs/ch5_experiments/05_evaluation.ipynb #cell-023
@@ -198,7 +213,7 @@ def random_pairs(portraits: int, # how many there are
     order = np.random.default_rng(seed).permutation(portraits)
     return np.roll(order, 1), order
 
-def method_of(swapper) -> Method:
+def method_of(swapper: FaceSwapper) -> Method:
     "The networks of a `FaceSwapper` as a method: crops of any side in, crops of that side out"
     from torch.nn.functional import interpolate
     def resized(x: Tensor, side: int) -> Tensor:
@@ -217,11 +232,12 @@ def write_pairs(path: str | Path, # JSON to write: a list of [source, target, ou
     Path(path).write_text(json.dumps(rows, indent=0))
     return rows
 
-def saved_outputs(folder: str | Path, # pictures of another program: aligned crops, or photographs in which the face is found
+def saved_outputs(folder: str | Path, # pictures of another program: photographs, or aligned crops with `aligned`
                   pairs: str | Path, # JSON: a list of [source, target, output], names of files
                   names: Sequence[str], # of the portraits, in the order of the evaluation
-                  detector: FaceDetector, # for outputs that are not square
+                  detector: FaceDetector, # for outputs that are photographs
                   side: int = 256, # of the crops, in pixels
+                  aligned: bool = False, # the pictures are aligned crops already
                  ) -> tuple[Tensor, np.ndarray, np.ndarray]: # the outputs (N, 3, S, S), and the source and the target of each
     "Results that another program wrote, with the file that says which pair each is; a ValueError names what does not fit"
     number = {name: i for i, name in enumerate(names)}
@@ -230,7 +246,9 @@ def saved_outputs(folder: str | Path, # pictures of another program: aligned cro
     if unknown: raise ValueError(f"'{pairs}' names portraits that are not there: {', '.join(unknown[:5])}.")
     def crop(name: str) -> Tensor:
         photo = open_photo(Path(folder)/name).convert('RGB')
-        return to_tensor(photo.resize((side, side)) if photo.width == photo.height else align(photo, choose_face(detector(photo)), side))
+        if aligned: return to_tensor(photo.resize((side, side)))
+        try: return to_tensor(align(photo, choose_face(detector(photo)), side))
+        except ValueError as error: raise ValueError(f"'{name}': {error}") from None
     return torch.cat([crop(name) for _, _, name in rows]), np.array([number[s] for s, _, _ in rows]), np.array([number[t] for _, t, _ in rows])
 
 # %% ../nbs/ch5_experiments/05_evaluation.ipynb #cell-027
@@ -404,7 +422,7 @@ def _recognizer_for(swapper) -> tuple[Callable[[Tensor], Tensor], str]:
     except ImportError: return swapper.identity_encoder, f'{swapper.model.config.identity}, the one trained with'
 
 def evaluate_folder(folder: str | Path, # portraits of different people
-                    swapper, # a `FaceSwapper`, or a method
+                    swapper: FaceSwapper | Method,
                     recognizer: Callable[[Tensor], Tensor] | None = None, # None: `DlibRecognizer`; where that is not installed, the swapper's own
                     aligned: bool = False, # the pictures are aligned crops already
                     seed: int = 0, # of the pairs
@@ -413,7 +431,7 @@ def evaluate_folder(folder: str | Path, # portraits of different people
                     **options, # of `judge`: features, perceptual
                    ) -> tuple[Evaluation, Tensor, dict[str, str]]: # the metrics, the crops, and why pictures were skipped
     "The protocol on a folder of portraits: what `faceshifter evaluate` does"
-    ours = hasattr(swapper, 'swap_crop')
+    ours = isinstance(swapper, FaceSwapper)
     detector = FaceDetector(swapper.device if ours else 'cpu')
     _, crops, skipped = load_portraits(folder, side, aligned, detector)
     if recognizer is None and ours: recognizer, name = _recognizer_for(swapper)
@@ -425,14 +443,14 @@ def evaluate_outputs(folder: str | Path, # portraits of different people
                      outputs: str | Path, # folder of another program's results
                      pairs: str | Path, # which pair each is, see `write_pairs`
                      recognizer: Callable[[Tensor], Tensor] | None = None, # None: `DlibRecognizer`
-                     aligned: bool = False, # the portraits are aligned crops already
+                     aligned: bool = False, # portraits and results are aligned crops already
                      side: int = 256, # at which everything is measured
                      **options, # of `judge`: features, name
                     ) -> tuple[Evaluation, Tensor, dict[str, str]]: # the metrics, the crops, and why portraits were skipped
     "The protocol on what another program made of a folder of portraits; reconstruction and time are not known then"
     detector = FaceDetector()
     names, crops, skipped = load_portraits(folder, side, aligned, detector)
-    swapped, source, target = saved_outputs(outputs, pairs, names, detector, side)
+    swapped, source, target = saved_outputs(outputs, pairs, names, detector, side, aligned)
     result = judge(swapped, crops, (source, target), recognizer, detector=detector, **options)
     result.note['outputs'] = Path(outputs).name
     return result, crops, skipped

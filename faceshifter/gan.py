@@ -11,10 +11,12 @@ __all__ = ['gan_adam', 'AdversarialLoss', 'Minimax', 'NonSaturating', 'LeastSqua
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from fastai.callback.core import Callback, CancelBatchException
+from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import to_detach
@@ -52,30 +54,30 @@ def _mean(pay, scores): return sum(pay(s).mean() for s in _heads(scores))
 # %% ../nbs/ch2_neural_networks/04_gan.ipynb #a01747fe
 class Minimax(AdversarialLoss):
     "Eq. 2.8 of the thesis (arXiv 1406.2661): the generator minimizes the very value that the discriminator maximizes."
-    def real(self, score): return F.softplus(-score)
-    def fake(self, score): return F.softplus(score)
-    def fool(self, score): return -F.softplus(score)
+    def real(self, score:Tensor) -> Tensor: return F.softplus(-score)
+    def fake(self, score:Tensor) -> Tensor: return F.softplus(score)
+    def fool(self, score:Tensor) -> Tensor: return -F.softplus(score)
 
 class NonSaturating(Minimax):
     "The generator maximizes $\\log D(G(z))$ in place of minimizing $\\log(1 - D(G(z)))$ (arXiv 1406.2661, section 3)."
-    def fool(self, score): return F.softplus(-score)
+    def fool(self, score:Tensor) -> Tensor: return F.softplus(-score)
 
 class LeastSquares(AdversarialLoss):
     "Squared distance of the score to 1 for real and 0 for fake (LSGAN, arXiv 1611.04076, eq. 9)."
-    def real(self, score): return (score - 1)**2 / 2
-    def fake(self, score): return score**2 / 2
-    def fool(self, score): return (score - 1)**2 / 2
+    def real(self, score:Tensor) -> Tensor: return (score - 1)**2 / 2
+    def fake(self, score:Tensor) -> Tensor: return score**2 / 2
+    def fool(self, score:Tensor) -> Tensor: return (score - 1)**2 / 2
 
 class Wasserstein(AdversarialLoss):
     "The difference of mean scores (arXiv 1701.07875); it needs a discriminator kept Lipschitz: `clip_weights` or `gradient_penalty`."
-    def real(self, score): return -score
-    def fake(self, score): return score
-    def fool(self, score): return -score
+    def real(self, score:Tensor) -> Tensor: return -score
+    def fake(self, score:Tensor) -> Tensor: return score
+    def fool(self, score:Tensor) -> Tensor: return -score
 
 class Hinge(Wasserstein):
     "Wasserstein's game, in which scores beyond the margin of 1 no longer pay the discriminator (arXiv 1705.02894, 1802.05957)."
-    def real(self, score): return F.relu(1 - score)
-    def fake(self, score): return F.relu(1 + score)
+    def real(self, score:Tensor) -> Tensor: return F.relu(1 - score)
+    def fake(self, score:Tensor) -> Tensor: return F.relu(1 + score)
 
 # %% ../nbs/ch2_neural_networks/04_gan.ipynb #43ee6e34
 def clip_weights(
@@ -125,9 +127,9 @@ def frozen(
 
 def discriminator_step(
     discriminator:nn.Module,
-    optimizer, # of the discriminator's parameters: PyTorch's or fastai's
-    real, # what the discriminator takes: a tensor (B, ...), or whatever structure it reads
-    fake, # the same for generated examples, detached from the generator
+    optimizer:torch.optim.Optimizer|OptimWrapper, # of the discriminator's parameters
+    real:Any, # what the discriminator takes: a tensor (B, ...), or whatever structure it reads
+    fake:Any, # the same for generated examples, detached from the generator
     loss:AdversarialLoss,
     penalty:Callable|None=None, # `penalty(discriminator, real, fake)`, added to the loss
     constrain:Callable|None=None, # `constrain(discriminator)`, called after the step
@@ -197,7 +199,7 @@ class AdversarialTraining(Callback):
         "What it shall take for generated: the model's output. Override it where that is a part of the output."
         return self.pred
     def replay(self,
-        fake, # what `fake` returned, detached
+        fake:Any, # what `fake` returned, detached
     ): # what the discriminator learns from in its place
         "By default the newest output itself; a pool of earlier ones goes here."
         return fake
@@ -271,7 +273,7 @@ def no_loss(
 gan_adam = partial(OptimWrapper, opt=torch.optim.Adam, betas=(0.5, 0.999))
 
 def gan_learner(
-    dls, # fastai `DataLoaders`; the first element of a batch is what to generate
+    dls:DataLoaders, # the first element of a batch is what to generate
     generator:nn.Module, # noise (B, Z) to examples
     discriminator:nn.Module, # examples to scores
     noise_size:int, # Z
@@ -280,7 +282,7 @@ def gan_learner(
     discriminator_lr:float|None=None,
     opt_func:Callable=gan_adam, # makes the optimizer of each; by default Adam with betas 0.5 and 0.999 (DCGAN, arXiv 1511.06434)
     loss_func:Callable=no_loss, # what the generator pays besides: `loss_func(generated, real)`
-    cbs=None, # further callbacks
+    cbs:list[Callback]|None=None, # further callbacks
     **kwargs, # of `AdversarialTraining`: `weight`, `k`, `penalty`, `constrain`
 ) -> Learner: # `learn.fit(epochs)` plays the game
     "A Learner that trains a generator from noise against a discriminator."

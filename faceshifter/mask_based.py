@@ -58,8 +58,8 @@ def warp_onto(picture: np.ndarray, # (S, S, 3), uint8
 
 # %% ../nbs/ch5_experiments/05a_mask_based.ipynb #cell-012
 def poisson_blend(picture: np.ndarray, # what is put there, $g$, (S, S, 3), uint8
-                  target: np.ndarray, # $f^*$, (S, S, 3), uint8
-                  mask: np.ndarray, # $\\Omega$, (S, S), uint8
+                  target: np.ndarray, # $f^*$, (S, S, 3), bytes
+                  mask: np.ndarray, # $\Omega$, (S, S), bytes
                  ) -> np.ndarray: # (S, S, 3), uint8
     "The gradients of a picture and the colours of another (Pérez, Gangnet and Blake 2003), by OpenCV."
     import cv2

@@ -19,12 +19,13 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import skimage
@@ -167,10 +168,10 @@ class Stream(DistributedDL):
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-019
 class Everywhere(DistributedDL):
     "The held-out loader: small, so that every process goes through all of it."
-    def __init__(self, dl): super().__init__(dl, rank=0, world_size=1)
+    def __init__(self, dl: DataLoader): super().__init__(dl, rank=0, world_size=1)
     def __len__(self) -> int: return len(self.dl)
     def get_idxs(self) -> list[int]: return list(self.dl.get_idxs())
-    def to_detach(self, b, cpu: bool = True, gather: bool = True): return self._to_detach(b, cpu, False)
+    def to_detach(self, b: Any, cpu: bool = True, gather: bool = True): return self._to_detach(b, cpu, False)
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-020
 class Steps(Callback):
@@ -248,7 +249,7 @@ class SwapAdversary(AdversarialTraining):
                  discriminator: nn.Module, # images to a list of scores
                  weight: float = 1., # of the adversarial term in the generator's loss
                  lr: float = 4e-4, # of the discriminator
-                 opt_func = None, # makes its optimizer; by default the Learner's
+                 opt_func: Callable | None = None, # makes its optimizer; by default the Learner's
                  interval: int = 1, # steps from one step of the discriminator to the next
                  warm_up: int = 0, # steps in which the weight and the discriminator's learning rate grow from 0 to their full size
                  r1: float = 0., # weight of the R1 penalty (arXiv 1801.04406); 0: none
@@ -309,9 +310,12 @@ def after_loss(self: SwapAdversary):
     self.learn.loss = self.learn.loss_grad.detach().clone()
 
 @patch
-def before_backward(self: SwapAdversary): pass
+def before_backward(self: SwapAdversary):
+    "Both players learn from every batch: none is given to the discriminator alone."
+
 @patch
-def after_batch(self: SwapAdversary): pass
+def after_batch(self: SwapAdversary):
+    "Nothing either: the step is `after_step`."
 
 @patch
 def after_backward(self: SwapAdversary):
@@ -499,9 +503,13 @@ class Grid(Callback):
         if rank_distrib() or not self.triples: return
         self.picture = face_grid(*(torch.cat(parts)[:self.faces] for parts in zip(*self.triples)), columns=3)
         self.triples = []
-        if self.folder:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.picture.save(self.folder / f'step_{self.learn.step:06d}.png', pnginfo=_synthetic())
+        if self.folder: self.save(self.folder / f'step_{self.learn.step:06d}.png')
+
+    def save(self, path: Path):
+        "Write the picture; where that fails the run goes on without it."
+        try:
+            with atomic_write(path) as beside: self.picture.save(beside, 'PNG', pnginfo=_synthetic())
+        except OSError as error: warnings.warn(f'{path} could not be written ({error})', stacklevel=2)
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-041
 def _synthetic() -> PngInfo:
@@ -565,6 +573,7 @@ def save(self: Checkpoints):
 
 @patch
 def write(self: Checkpoints, state: dict):
+    "The file comes to its name whole; then the oldest go."
     with atomic_write(self.folder / f'checkpoint_{self.learn.step:06d}.pt') as beside: torch.save(state, beside)
     for old in self.files()[:-self.keep]: old.unlink()
 
@@ -614,7 +623,7 @@ def before_fit(self: Checkpoints):
         self.old_handlers = {s: signal.signal(s, self.stop) for s in (signal.SIGINT, signal.SIGTERM)}
 
 @patch
-def stop(self: Checkpoints, signum: int, frame):
+def stop(self: Checkpoints, signum: int, frame: Any):
     "The first signal asks, the second one insists."
     if self.stopping: raise KeyboardInterrupt
     self.stopping = True
@@ -642,10 +651,13 @@ def after_epoch(self: Checkpoints):
     if self.due() or self.learn.step >= self.steps.total: self.save()
 
 @patch
-def due(self: Checkpoints) -> bool: return self.learn.step % self.every == 0
+def due(self: Checkpoints) -> bool:
+    "Is this a step after which to save?"
+    return self.learn.step % self.every == 0
 
 @patch
 def after_fit(self: Checkpoints):
+    "Ctrl-C means again what it meant before."
     for s, handler in self.old_handlers.items(): signal.signal(s, handler)
 
 def any_process(flag: bool) -> bool:
@@ -802,7 +814,8 @@ def decay_schedule(settings: TrainingSettings, position: float) -> float: # what
 class Decay(Callback):
     "Sets the generator's learning rate before every batch; the discriminator's follows in proportion."
     order = 60 # where fastai's own schedules are
-    def __init__(self, schedule): self.schedule = schedule # from the share of the steps that is done to a factor
+    def __init__(self, schedule: Callable[[float], float]): # from the share of the steps that is done to a factor
+        self.schedule = schedule
     def before_batch(self):
         if self.training: self.opt.set_hyper('lr', [lr * self.schedule(self.pct_train) for lr in (self.learn.lr if isinstance(self.learn.lr, list) else [self.learn.lr])])
 

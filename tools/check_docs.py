@@ -68,18 +68,23 @@ def watch(page: Page, home: str, faults: list[str]) -> None:
 
 def look(page: Page, url: str, name: str) -> list[str]:  # what is wrong with how it looks
     "Load a page and take its picture: equations rendered, pictures there, nothing wider than the screen."
-    page.goto(url, wait_until="networkidle")
+    page.goto(url)
     with suppress(TimeoutError): page.wait_for_function("document.querySelectorAll('.math').length == document.querySelectorAll('.math .katex').length")
     seen = page.evaluate("""() => ({
         equations: document.querySelectorAll('.math').length, rendered: document.querySelectorAll('.math .katex').length,
         wrong: [...document.querySelectorAll('.katex-error')].map(e => e.title),
-        raw: document.querySelector('main').innerText.match(/\\$\\$|\\\\\\(|\\\\\\[/g),
+        raw: [...document.querySelectorAll('main :is(p, li, td, th, h1, h2, h3, h4)')].map(e => e.cloneNode(true)).flatMap(e => {
+            e.querySelectorAll('code, .math').forEach(inner => inner.remove());
+            return e.textContent.match(/\\$[^$\\s][^$]*\\$|\\$\\$|\\\\\\(|\\\\\\[/g) ?? [];
+        }),
+        undocumented: [...document.querySelectorAll('main h3')].filter(h => h.parentElement.innerText.includes('Call self as a function')).map(h => h.innerText),
         missing: [...document.images].filter(i => !i.naturalWidth).length,
         width: document.documentElement.scrollWidth, screen: window.innerWidth})""")
     page.screenshot(path=SCREENSHOTS / f"{name}-{page.viewport_size['width']}.png", full_page=True)
     faults = [f"equation: {error}" for error in seen["wrong"]]
     if seen["rendered"] < seen["equations"]: faults.append(f"{seen['equations'] - seen['rendered']} of {seen['equations']} equations are not rendered")
     if seen["raw"]: faults.append(f"TeX shows as text: {seen['raw'][:3]}")
+    if seen["undocumented"]: faults.append(f"no docstring: {seen['undocumented'][:3]}")
     if seen["missing"]: faults.append(f"{seen['missing']} pictures are missing")
     if seen["width"] > seen["screen"]: faults.append(f"is {seen['width']} pixels wide on a screen of {seen['screen']}")
     return [f"{name}: {fault}" for fault in faults]

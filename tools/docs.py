@@ -10,6 +10,7 @@ import zipfile
 from base64 import b64decode
 from inspect import Parameter, formatannotation
 from pathlib import Path, PurePosixPath
+from typing import Annotated, get_origin
 
 import nbdev.showdoc
 from execnb.nbio import read_nb
@@ -46,12 +47,36 @@ def katex(
 
 
 class Signature(DocmentText):
-    "A signature without its comments, which `DocmentsTable` shows below it."
-    @property
-    def params(self): return [(re.sub(r"(?<![\w./'-])(\w+\.)+(?=[A-Z])", "", text), "") for text, _ in super().params]  # names without their modules
+    "A signature without its comments, which `DocmentsTable` shows below it, and without the names of modules."
+    def __init__(self, sym, **kwargs):
+        super().__init__(sym, **kwargs)
+        # Every fastai callback takes its events as arguments, which nobody gives.
+        self.dm = {name: about for name, about in self.dm.items() if not (name.startswith(("before_", "after_")) and about["default"] is None)}
+        for about in self.dm.values():
+            if get_origin(about["anno"]) is Annotated:  # typer's options: the type, and the help as its explanation
+                about["anno"], option = about["anno"].__origin__, about["anno"].__metadata__[0]
+                about["docment"] = plain_dashes(getattr(option, "help", None) or "")
 
     @property
-    def _ret_str(self): return super()._ret_str.partition(" # ")[0]
+    def params(self): return [(without_modules(text), "") for text, _ in super().params]
+
+    @property
+    def _ret_str(self): return without_modules(super()._ret_str.partition(" # ")[0])
+
+
+def without_modules(text: str) -> str:
+    "Names without the modules they come from."
+    return re.sub(r"(?<![\w./'-])(\w+\.)+(?=[A-Z])", "", text)
+
+
+def plain_dashes(text: str) -> str:
+    "Options as they are typed: `--` is no dash."
+    return text if "`" in text else text.replace("--", r"\-\-")
+
+
+def examples(docs: str) -> str:
+    "Lines of a command's help that are commands themselves, as code."
+    return "\n".join("    " + line if line.startswith("faceshifter ") else plain_dashes(line) for line in docs.splitlines())
 
 
 def type_name(annotation) -> str:
@@ -67,6 +92,7 @@ class DocmentsTable(BasicMarkdownRenderer):
     def __init__(self, sym, **kwargs):
         super().__init__(sym, **kwargs)
         self.dm = Signature(self.sym, docstring=False)
+        self.docs = examples(self.docs or "")
 
     def _repr_markdown_(self) -> str:
         def cell(value): return value.replace("|", r"\|").replace("\n", " ")
