@@ -855,7 +855,7 @@ def faceshifter_learner(dls: DataLoaders, # batches (source, target, same[, z_id
     device = dls.device or default_device()
     memory_format = torch.channels_last if _channels_last(s, device) else torch.contiguous_format
     place = lambda module: module.to(device, memory_format=memory_format)
-    net, identity = place(even_start(AEINet(config), s.identity_gain)), place(identity)
+    net, identity = place(even_start(AEINet(config), s.identity_gain)), identity.to(device)
     discriminator = place(discriminator or MultiscaleDiscriminator(s.discriminator_scales, s.discriminator_width))
     dls = DataLoaders(Stream(dls.train, s.interval, s.accumulate), Everywhere(dls.valid), path=Path(s.output), device=device)
     weigh = FaceShifterLoss(s.identity_weight, s.attribute_weight, s.reconstruction_weight, s.adversarial_weight)
