@@ -9,6 +9,7 @@ __all__ = ['demo_portraits', 'match_colours', 'interpolate_identity', 'SwappedFa
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-002
 import hashlib
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +48,10 @@ def match_colours(
     moments = lambda x: (mean := (x * weight).sum((0, 1)), np.sqrt((np.square(x - mean) * weight).sum((0, 1))))
     (mean, deviation), (wanted_mean, wanted_deviation) = moments(lab), moments(wanted)
     matched = (lab - mean) * (wanted_deviation / np.maximum(deviation, 1e-3)).clip(0.5, 2) + wanted_mean
-    return Image.fromarray((lab2rgb(lab + amount * (matched - lab)) * 255).round().astype(np.uint8))
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Conversion from CIE-LAB') # colours that sRGB does not have are clipped, as wanted
+        rgb = lab2rgb(lab + amount * (matched - lab))
+    return Image.fromarray((rgb * 255).round().astype(np.uint8))
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-016
 def interpolate_identity(
@@ -96,11 +100,12 @@ def working_device(device: str | torch.device) -> torch.device:
         raise ValueError(f"The device '{device}' cannot be used here: take 'cpu', or check the name and the driver.") from None
 
 def _backend(model: AEINet, name: str) -> tuple[str, Callable]: # its name, and (target, z_id) to swaps
-    "A way to run the generator; exact rearrangements are always worth it where they were made for: a CPU, in single precision."
-    from faceshifter.deployment import fastest_backend, load_backend
+    "A way to run the generator. The rearrangements and the exported files were made for a CPU, in single precision."
+    from faceshifter.deployment import fastest_backend, load_backend, usual_backend
     if name == 'fastest': return fastest_backend(model)[:2]
     weight = next(model.parameters())
-    if name == 'auto': name = 'optimized' if weight.device.type == 'cpu' and weight.dtype == torch.float32 else 'eager'
+    if name == 'auto' and weight.device.type == 'cpu' and weight.dtype == torch.float32: return usual_backend(model)
+    name = 'eager' if name == 'auto' else name
     return name, load_backend(model, name)
 
 class FaceSwapper:
@@ -112,7 +117,7 @@ class FaceSwapper:
                  device: str | torch.device = 'cpu', # where the networks run
                  dtype: torch.dtype = torch.float32, # of the generator; half precision wants an accelerator
                  name: str = '', # what the weights are called, for the provenance of the results
-                 backend: str = 'auto', # what runs the generator: a name in `backends`; 'fastest' measures all that are installed; 'auto' does not measure
+                 backend: str = 'auto', # what runs the generator: a name in `backends`; 'auto': the fastest, see `usual_backend`; 'fastest': measured now, with the compiler
                 ):
         if identity.dimension != model.config.identity_size:
             raise ValueError(f'The identity encoder gives {identity.dimension} numbers, the model takes {model.config.identity_size}: '
