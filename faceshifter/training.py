@@ -564,7 +564,7 @@ def save(self: Checkpoints):
     state, problem = self.state(), None
     try:
         if not rank_distrib(): self.write(state)
-    except (OSError, RuntimeError) as error: problem = error
+    except (OSError, RuntimeError) as error: problem = error.__context__ or error # PyTorch hides the reason behind a failure of its own
     if any_process(problem is not None):
         safe = self.files()[-1:]
         self.learn.failure = OSError(f'step {self.learn.step}: no checkpoint could be written to {self.folder} ({problem}). Make room and resume'
@@ -574,7 +574,7 @@ def save(self: Checkpoints):
 @patch
 def write(self: Checkpoints, state: dict):
     "The file comes to its name whole; then the oldest go."
-    with atomic_write(self.folder / f'checkpoint_{self.learn.step:06d}.pt') as beside: torch.save(state, beside)
+    with atomic_write(self.folder / f'checkpoint_{self.learn.step:06d}.pt') as beside, open(beside, 'wb') as file: torch.save(state, file)
     for old in self.files()[:-self.keep]: old.unlink()
 
 @patch

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import zipfile
 from base64 import b64decode
+from dataclasses import is_dataclass
+from importlib import import_module
 from inspect import Parameter, formatannotation
 from pathlib import Path, PurePosixPath
 from typing import Annotated, get_origin
@@ -22,6 +24,8 @@ from nbdev.quarto import refresh_quarto_yml
 from nbdev.serve import proc_nbs
 from nbdev.showdoc import BasicMarkdownRenderer
 from smalldocs import config, layout, site
+
+from faceshifter._modidx import d as modidx
 
 # A Python package that carries KaTeX 0.16.40 (MIT). Its files are taken out of the wheel; installed, it would bring Django.
 KATEX = "djangocms-katex==1.0.2"
@@ -49,7 +53,7 @@ def katex(
 class Signature(DocmentText):
     "A signature without its comments, which `DocmentsTable` shows below it, and without the names of modules."
     def __init__(self, sym, **kwargs):
-        super().__init__(sym, **kwargs)
+        super().__init__(from_library(sym), **kwargs)
         # Every fastai callback takes its events as arguments, which nobody gives.
         self.dm = {name: about for name, about in self.dm.items() if not (name.startswith(("before_", "after_")) and about["default"] is None)}
         for about in self.dm.values():
@@ -62,6 +66,14 @@ class Signature(DocmentText):
 
     @property
     def _ret_str(self): return without_modules(super()._ret_str.partition(" # ")[0])
+
+
+def from_library(sym):
+    "The library's own object in the place of a dataclass that a cell defined, whose source, with the explanations, nobody finds."
+    if not is_dataclass(sym): return sym
+    for module, names in modidx["syms"].items():
+        if f"{module}.{sym.__name__}" in names: return getattr(import_module(module), sym.__name__)
+    return sym
 
 
 def without_modules(text: str) -> str:
