@@ -59,7 +59,7 @@ class Signature(DocmentText):
         for about in self.dm.values():
             if get_origin(about["anno"]) is Annotated:  # typer's options: the type, and the help as its explanation
                 about["anno"], option = about["anno"].__origin__, about["anno"].__metadata__[0]
-                about["docment"] = plain_dashes(getattr(option, "help", None) or "")
+                about["docment"] = options_as_code(getattr(option, "help", None) or "")
 
     @property
     def params(self): return [(without_modules(text), "") for text, _ in super().params]
@@ -81,14 +81,14 @@ def without_modules(text: str) -> str:
     return re.sub(r"(?<![\w./'-])(\w+\.)+(?=[A-Z])", "", text)
 
 
-def plain_dashes(text: str) -> str:
-    "Options as they are typed: `--` is no dash."
-    return text if "`" in text else text.replace("--", r"\-\-")
+def options_as_code(text: str) -> str:
+    "Options as they are typed; as plain text `--` would become a dash."
+    return text if "`" in text else re.sub(r"--\w[\w-]*", r"`\g<0>`", text)
 
 
 def examples(docs: str) -> str:
     "Lines of a command's help that are commands themselves, as code."
-    return "\n".join("    " + line if line.startswith("faceshifter ") else plain_dashes(line) for line in docs.splitlines())
+    return "\n".join("    " + line if line.startswith("faceshifter ") else options_as_code(line) for line in docs.splitlines())
 
 
 def type_name(annotation) -> str:
