@@ -59,7 +59,7 @@ class Signature(DocmentText):
         for about in self.dm.values():
             if get_origin(about["anno"]) is Annotated:  # typer's options: the type, and the help as its explanation
                 about["anno"], option = about["anno"].__origin__, about["anno"].__metadata__[0]
-                about["docment"] = options_as_code(getattr(option, "help", None) or "")
+                about["docment"] = getattr(option, "help", None)
 
     @property
     def params(self): return [(without_modules(text), "") for text, _ in super().params]
@@ -111,7 +111,7 @@ class DocmentsTable(BasicMarkdownRenderer):
         rows = []
         for name, about in self.dm.dm.items():
             kind = "" if about["anno"] is Parameter.empty else f"`{type_name(about['anno'])}`"
-            if about.get("docment"): rows.append(["**returns**" if name == "return" else f"<code>{name}</code>", kind, about["docment"]])
+            if about.get("docment"): rows.append(["**returns**" if name == "return" else f"<code>{name}</code>", kind, options_as_code(about["docment"])])
         lines = ["| ".join(["", *map(cell, row), ""]) for row in [["", "type", "what it is"], ["-"] * 3, *rows]]
         return super()._repr_markdown_() + ("\n\n" + "\n".join(lines) + "\n" if rows else "")
 
