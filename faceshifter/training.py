@@ -315,7 +315,7 @@ def before_backward(self: SwapAdversary):
 
 @patch
 def after_batch(self: SwapAdversary):
-    "Nothing either: the step is `after_step`."
+    "No step here: it is made in `after_step`."
 
 @patch
 def after_backward(self: SwapAdversary):

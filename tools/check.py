@@ -94,6 +94,7 @@ if __name__ == "__main__":
     unchanged("the library is what the notebooks export", "faceshifter", "nbdev_export")
     unchanged("the notebooks are clean", "nbs", "nbdev_clean")
     step("README.md is what nbs/index.ipynb gives", "python tools/docs.py check-readme")
+    step("no output names a folder of this machine", "! grep --recursive --include='*.ipynb' site-packages nbs")
     notebooks()
     step("the site builds", "python tools/docs.py site")
     browser()
