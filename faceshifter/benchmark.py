@@ -28,16 +28,16 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .deployment import available_backends, example_inputs, export_onnx, interleaved, load_backend
+from .deployment import available_backends, example_inputs, export_onnx, time_interleaved, load_backend
 from .generator import AEIConfig, AEINet
 from .losses import FaceShifterLoss, adversarial_loss, attribute_loss, identity_loss, reconstruction_loss
 from .weights import atomic_write
 
 # %% ../nbs/ch6_beyond/03a_benchmark.ipynb #cell-006
-def matrix_product(side: int = 2048) -> tuple[Callable[[], Tensor], int]: # what computes a product of two square matrices, and its FLOPs
+def matrix_product(img_size: int = 2048) -> tuple[Callable[[], Tensor], int]: # what computes a product of two square matrices, and its FLOPs
     "The yardstick: nothing that a processor does comes nearer to its peak."
-    a, b, out = (torch.rand(side, side) for _ in range(3))
-    return partial(torch.mm, a, b, out=out), 2 * side**3
+    a, b, out = (torch.rand(img_size, img_size) for _ in range(3))
+    return partial(torch.mm, a, b, out=out), 2 * img_size**3
 
 def count_flops(model: nn.Module, *inputs) -> int:
     "Floating-point operations of one forward pass."
@@ -98,7 +98,7 @@ def benchmark_swapping(preset: str,
             except Exception as error: failed[name] = f'{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}'
         memory = {name: in_process('swapping_memory', preset, name, onnx and str(onnx)) for name in swaps if name not in failed}
         product, product_flops = matrix_product()
-        seconds = interleaved({'product': product} | {name: partial(swaps[name], *inputs) for name in memory}, rounds, clock)
+        seconds = time_interleaved({'product': product} | {name: partial(swaps[name], *inputs) for name in memory}, rounds, clock)
     flops, peak = count_flops(model, *inputs), product_flops / seconds['product']
     expected = swaps['eager'](*inputs)
     rows = [{'backend': name, 'seconds': seconds[name], 'to_eager': seconds[name] / seconds['eager'], 'to_floor': seconds[name] * peak / flops,
@@ -170,13 +170,13 @@ def training_rivals(preset: str, # network
     from faceshifter.identity import IdentityEncoder
     from faceshifter.training import TrainingSettings, faceshifter_learner, tiny_dataloaders
     torch.set_flush_denormal(True)
-    identity, config = IdentityEncoder.from_name('sface'), AEIConfig.preset(preset, identity_size=128, identity='sface')
-    dls = tiny_dataloaders(config.side, batch_size, identity=identity, strength=0)
+    identity, config = IdentityEncoder.from_name('sface'), AEIConfig.preset(preset, embedding_dim=128, identity='sface')
+    dls = tiny_dataloaders(config.img_size, batch_size, identity=identity, strength=0)
     learn = faceshifter_learner(dls, config, identity, TrainingSettings(output=str(folder), batch_size=batch_size))
     learn.remove_cbs([learn.progress, learn.checkpoints])
     learn.logger = lambda row: None
-    for module in (learn.net, learn.swap_adversary.discriminator, learn.ema.average, learn.loss_func.identity): module.to(dtype)
-    plain = (deepcopy(n).to(dtype, memory_format=torch.contiguous_format) for n in (learn.net, learn.swap_adversary.discriminator, identity))
+    for module in (learn.net, learn.discriminator_callback.discriminator, learn.ema.average, learn.loss_func.identity): module.to(dtype)
+    plain = (deepcopy(n).to(dtype, memory_format=torch.contiguous_format) for n in (learn.net, learn.discriminator_callback.discriminator, identity))
     return learn, PlainLoop(*plain, FaceShifterLoss().weights)
 
 # %% ../nbs/ch6_beyond/03a_benchmark.ipynb #cell-020
@@ -198,7 +198,7 @@ def side_by_side(learn, # a `SwapLearner`
     class Keep(Callback):
         order = 99 # after the discriminator's gradients
         def after_backward(self):
-            if 'learner' not in first: first['learner'] = dict(self.loss_func.parts), gradient(learn.net), gradient(self.swap_adversary.discriminator)
+            if 'learner' not in first: first['learner'] = dict(self.loss_func.parts), gradient(learn.net), gradient(self.discriminator_callback.discriminator)
     def timed(name: str, do: Callable):
         start = clock()
         result = do()
@@ -254,7 +254,7 @@ def benchmark_training(preset: str = 'small-128', batch_size: int = 8, rounds: i
         learn.fit_steps(rounds + 1)
     flops = step_flops(learn, batch_size)
     product, product_flops = matrix_product()
-    peak = product_flops / interleaved({'product': product}, rounds, clock)['product']
+    peak = product_flops / time_interleaved({'product': product}, rounds, clock)['product']
     seconds = {name: median(values[1:]) for name, values in seconds.items()}
     memory = {which: in_process('training_memory', preset, batch_size, which) for which in seconds}
     return {'preset': preset, 'batch': batch_size, 'flops': flops, 'peak': peak, 'seconds': seconds, 'ratio': seconds['learner'] / seconds['plain'], 'memory': memory,

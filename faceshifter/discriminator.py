@@ -13,10 +13,10 @@ from torch import Tensor, nn
 class PatchDiscriminator(nn.Sequential):
     "PatchGAN: from (B, 3, H, W) in [-1, 1] to a score for every patch, (B, 1, H', W'), any real number (arXiv 1611.07004)."
     def __init__(self,
-                 base_width: int = 64, # channels of the first layer; doubled at every further one up to eight times as many
+                 base_channels: int = 64, # channels of the first layer; doubled at every further one up to eight times as many
                  layers: int = 3, # layers with stride 2
                 ):
-        widths = [min(2**i, 8) * base_width for i in range(layers + 1)]
+        widths = [min(2**i, 8) * base_channels for i in range(layers + 1)]
         first = [nn.Conv2d(3, widths[0], 4, 2, 2), nn.LeakyReLU(0.2)]
         hidden = [m for i, (a, b) in enumerate(zip(widths, widths[1:]))
                   for m in (nn.Conv2d(a, b, 4, 2 if i < layers - 1 else 1, 2), nn.InstanceNorm2d(b), nn.LeakyReLU(0.2))]
@@ -27,11 +27,11 @@ class MultiscaleDiscriminator(nn.Module):
     "PatchGANs at several scales (pix2pixHD, arXiv 1711.11585; thesis 4.2.5)."
     def __init__(self,
                  scales: int = 3, # discriminators, each seeing half the size of the one before
-                 base_width: int = 64, # channels of each one's first layer
+                 base_channels: int = 64, # channels of each one's first layer
                  layers: int = 3, # strided layers of each
                 ):
         super().__init__()
-        self.scales = nn.ModuleList(PatchDiscriminator(base_width, layers) for _ in range(scales))
+        self.scales = nn.ModuleList(PatchDiscriminator(base_channels, layers) for _ in range(scales))
 
     def forward(self,
                 image: Tensor, # (B, 3, S, S), in [-1, 1]

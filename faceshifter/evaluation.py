@@ -6,7 +6,7 @@
 __all__ = ['Method', 'identity_retrieval', 'DlibRecognizer', 'head_pose', 'pose_error', 'expression_error', 'landmark_error',
            'outside_similarity', 'reconstruction', 'lpips', 'frechet_distance', 'frechet_distance_unbiased',
            'inception_features', 'bootstrap', 'random_pairs', 'method_of', 'write_pairs', 'saved_outputs', 'Evaluation',
-           'judge', 'evaluate', 'keep_target', 'paste_source', 'blend', 'show_extremes', 'load_portraits',
+           'score_swaps', 'evaluate', 'keep_target', 'paste_source', 'blend', 'show_extremes', 'load_portraits',
            'evaluate_folder', 'evaluate_outputs']
 
 # %% ../nbs/ch5_experiments/05_evaluation.ipynb #cell-002
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .faces import FaceDetector, align, choose_face, open_photo, template, to_photo, to_tensor, warp
+from .faces import FaceDetector, align, choose_face, load_image, template, to_pil, image_to_tensor, warp
 from .swap import FaceSwapper
 
 # %% ../nbs/ch5_experiments/05_evaluation.ipynb #cell-006
@@ -61,7 +61,7 @@ class DlibRecognizer:
         "What the network gets to see of a crop."
         from skimage.transform import estimate_transform
         to_chip = estimate_transform('similarity', template(crop.shape[-1]), _chip).params
-        return np.ascontiguousarray(warp(to_photo(crop), to_chip, (150, 150)).round().clip(0, 255), dtype=np.uint8)
+        return np.ascontiguousarray(warp(to_pil(crop), to_chip, (150, 150)).round().clip(0, 255), dtype=np.uint8)
 
     def __call__(self,
                  crops: Tensor, # aligned, (B, 3, S, S), in [-1, 1]
@@ -75,7 +75,7 @@ class DlibRecognizer:
         return torch.nn.functional.normalize(torch.tensor([self._seen[key] for key in keys]))
 
 # %% ../nbs/ch5_experiments/05_evaluation.ipynb #cell-009
-# Eyes, nose, corners of the mouth of an average head in millimetres: right, down, away from the camera.
+# Eyes, nose, corners of the mouth of an average head in millimeters: right, down, away from the camera.
 _head = np.array([[-32., -35, 28], [32, -35, 28], [0, 0, 0], [-26, 33, 24], [26, 33, 24]])
 
 def head_pose(landmarks: np.ndarray, # (5, 2), pixels
@@ -114,8 +114,8 @@ def landmark_error(a: np.ndarray, # landmarks of the swap, (5, 2)
 def outside_similarity(swapped: np.ndarray, # (S, S, 3), uint8
                        target: np.ndarray, # (S, S, 3), uint8
                        mask: np.ndarray, # (S, S) in [0, 1], 1 in the face
-                      ) -> tuple[float, float]: # SSIM (1: equal), mean colour difference in CIELAB (0: equal)
-    "How well a swap keeps what is not face: SSIM and colour difference, weighed by 1 - mask"
+                      ) -> tuple[float, float]: # SSIM (1: equal), mean color difference in CIELAB (0: equal)
+    "How well a swap keeps what is not face: SSIM and color difference, weighed by 1 - mask"
     from skimage.color import rgb2lab
     from skimage.metrics import structural_similarity
     weight = 1 - mask
@@ -216,11 +216,11 @@ def random_pairs(portraits: int, # how many there are
 def method_of(swapper: FaceSwapper) -> Method:
     "The networks of a `FaceSwapper` as a method: crops of any side in, crops of that side out"
     from torch.nn.functional import interpolate
-    def resized(x: Tensor, side: int) -> Tensor:
-        return x if x.shape[-1] == side else interpolate(x, size=(side, side), mode='bicubic', antialias=side < x.shape[-1]).clamp(-1, 1)
+    def resized(x: Tensor, img_size: int) -> Tensor:
+        return x if x.shape[-1] == img_size else interpolate(x, size=(img_size, img_size), mode='bicubic', antialias=img_size < x.shape[-1]).clamp(-1, 1)
     def swap(source: Tensor, target: Tensor) -> Tensor:
         z_id = swapper.identity_encoder(source.to(swapper.device))
-        return resized(swapper.swap_crop(z_id, resized(target, swapper.side)), target.shape[-1]).cpu()
+        return resized(swapper.swap_crop(z_id, resized(target, swapper.img_size)), target.shape[-1]).cpu()
     return swap
 
 def write_pairs(path: str | Path, # JSON to write: a list of [source, target, output], names of files
@@ -236,7 +236,7 @@ def saved_outputs(folder: str | Path, # pictures of another program: photographs
                   pairs: str | Path, # JSON: a list of [source, target, output], names of files
                   names: Sequence[str], # of the portraits, in the order of the evaluation
                   detector: FaceDetector, # for outputs that are photographs
-                  side: int = 256, # of the crops, in pixels
+                  img_size: int = 256, # of the crops, in pixels
                   aligned: bool = False, # the pictures are aligned crops already
                  ) -> tuple[Tensor, np.ndarray, np.ndarray]: # the outputs (N, 3, S, S), and the source and the target of each
     "Results that another program wrote, with the file that says which pair each is; a ValueError names what does not fit"
@@ -245,9 +245,9 @@ def saved_outputs(folder: str | Path, # pictures of another program: photographs
     unknown = sorted({name for s, t, _ in rows for name in (s, t) if name not in number})
     if unknown: raise ValueError(f"'{pairs}' names portraits that are not there: {', '.join(unknown[:5])}.")
     def crop(name: str) -> Tensor:
-        photo = open_photo(Path(folder)/name).convert('RGB')
-        if aligned: return to_tensor(photo.resize((side, side)))
-        try: return to_tensor(align(photo, choose_face(detector(photo)), side))
+        photo = load_image(Path(folder)/name).convert('RGB')
+        if aligned: return image_to_tensor(photo.resize((img_size, img_size)))
+        try: return image_to_tensor(align(photo, choose_face(detector(photo)), img_size))
         except ValueError as error: raise ValueError(f"'{name}': {error}") from None
     return torch.cat([crop(name) for _, _, name in rows]), np.array([number[s] for s, _, _ in rows]), np.array([number[t] for _, t, _ in rows])
 
@@ -282,7 +282,7 @@ def _frechet_unbiased(made: np.ndarray, real: np.ndarray, source: np.ndarray, ta
 # %% ../nbs/ch5_experiments/05_evaluation.ipynb #cell-028
 def _landmarks(crops: Tensor, detector: FaceDetector, batch: int = 32) -> list[np.ndarray | None]:
     "Five landmarks of each crop; None where no face is found."
-    found = [faces for i in range(0, len(crops), batch) for faces in detector.batch([to_photo(c) for c in crops[i:i + batch]])]
+    found = [faces for i in range(0, len(crops), batch) for faces in detector.batch([to_pil(c) for c in crops[i:i + batch]])]
     return [faces[0].landmarks if faces else None for faces in found]
 
 def _embed(crops: Tensor, recognizer: Callable[[Tensor], Tensor], batch: int = 32) -> Tensor:
@@ -291,7 +291,7 @@ def _embed(crops: Tensor, recognizer: Callable[[Tensor], Tensor], batch: int = 3
 
 def _pictures(crops: Tensor) -> list[np.ndarray]:
     "Crops as the metrics of scikit-image take them, (S, S, 3), uint8."
-    return [np.asarray(to_photo(one)) for one in crops]
+    return [np.asarray(to_pil(one)) for one in crops]
 
 def _measure_landmarks(swapped: Tensor, crops: Tensor, target: np.ndarray, detector: FaceDetector) -> dict[str, np.ndarray]:
     "What the landmarks tell of each pair; NaN where no face is found."
@@ -312,7 +312,7 @@ def _measure_reconstruction(own: Tensor, crops: Tensor, perceptual: Callable | N
 
 # %% ../nbs/ch5_experiments/05_evaluation.ipynb #cell-judge-code
 @torch.inference_mode()
-def judge(swapped: Tensor, # (N, 3, S, S), in [-1, 1]
+def score_swaps(swapped: Tensor, # (N, 3, S, S), in [-1, 1]
           crops: Tensor, # aligned portraits of different people, (M, 3, S, S), in [-1, 1]
           pairs: tuple[np.ndarray, np.ndarray], # source and target of every swap
           recognizer: Callable[[Tensor], Tensor] | None = None, # crops to embeddings, better not the one trained with; None: `DlibRecognizer`
@@ -329,7 +329,7 @@ def judge(swapped: Tensor, # (N, 3, S, S), in [-1, 1]
     values = identity_retrieval(z_swapped, z, source, target) | _measure_landmarks(swapped, crops, target, detector or FaceDetector())
     made, real, mask = _pictures(swapped), _pictures(crops), face_mask(crops.shape[-1])
     kept = np.array([outside_similarity(s, real[t], mask) for s, t in zip(made, target)])
-    values |= {'outside_ssim': kept[:, 0], 'outside_colour': kept[:, 1]}
+    values |= {'outside_ssim': kept[:, 0], 'outside_color': kept[:, 1]}
     rebuilt, note = _measure_reconstruction(own, crops, perceptual) if own is not None else ({}, {})
     made, real = (x.numpy() for x in ((_embed(swapped, features), _embed(crops, features)) if features else (z.shape[1]**0.5 * z_swapped, z.shape[1]**0.5 * z)))
     single = {'strangers': float((z @ z.T)[~torch.eye(len(z), dtype=torch.bool)].mean()),
@@ -343,11 +343,11 @@ def judge(swapped: Tensor, # (N, 3, S, S), in [-1, 1]
 @torch.inference_mode()
 def evaluate(method: Method, # sources and targets to swaps
              crops: Tensor, # aligned portraits of different people, (M, 3, S, S), in [-1, 1]
-             recognizer: Callable[[Tensor], Tensor] | None = None, # as in `judge`
-             detector: FaceDetector | None = None, # as in `judge`
+             recognizer: Callable[[Tensor], Tensor] | None = None, # as in `score_swaps`
+             detector: FaceDetector | None = None, # as in `score_swaps`
              seed: int = 0, # of the pairs
              batch: int = 8, # pairs swapped at a time
-             **options, # of `judge`: features, perceptual, name
+             **options, # of `score_swaps`: features, perceptual, name
             ) -> Evaluation:
     "The protocol on every metric of this page: the same pairs for every method."
     source, target = random_pairs(len(crops), seed)
@@ -355,7 +355,7 @@ def evaluate(method: Method, # sources and targets to swaps
     swapped = torch.cat([method(crops[source[i:i + batch]], crops[target[i:i + batch]]) for i in range(0, len(source), batch)])
     seconds = (time.perf_counter() - start) / len(source)
     own = torch.cat([method(c, c) for c in crops.split(batch)])
-    result = judge(swapped, crops, (source, target), recognizer, own, detector, **options)
+    result = score_swaps(swapped, crops, (source, target), recognizer, own, detector, **options)
     result.single['milliseconds'] = 1000 * seconds
     result.note['seed'] = seed
     return result
@@ -389,7 +389,7 @@ def show_extremes(evaluation: Evaluation, # of one method
     for column, (kind, rows) in enumerate(kinds.items()):
         for row, i in enumerate(rows):
             pictures = (crops[evaluation.pairs[0][i]], crops[evaluation.pairs[1][i]], evaluation.swapped[i])
-            for ax, picture in zip(axes[row, 3 * column:], pictures): ax.imshow(to_photo(picture))
+            for ax, picture in zip(axes[row, 3 * column:], pictures): ax.imshow(to_pil(picture))
             axes[row, 3 * column + 1].set_title(f'{kind} {evaluation.values[metric][i]:.2f}', fontsize=8)
     for ax in axes.flat: ax.axis('off')
     figure.tight_layout()
@@ -397,7 +397,7 @@ def show_extremes(evaluation: Evaluation, # of one method
 
 # %% ../nbs/ch5_experiments/05_evaluation.ipynb #cell-041
 def load_portraits(folder: str | Path, # photographs, one face each; aligned squares with `aligned`
-                   side: int = 256, # of the crops
+                   img_size: int = 256, # of the crops
                    aligned: bool = False, # the pictures are aligned crops already
                    detector: FaceDetector | None = None,
                   ) -> tuple[list[str], Tensor, dict[str, str]]: # names in the folder, crops (M, 3, S, S), and why others were skipped
@@ -408,10 +408,10 @@ def load_portraits(folder: str | Path, # photographs, one face each; aligned squ
     for path in sorted(p for p in Path(folder).rglob('*') if p.suffix.lower() in ('.png', '.jpg', '.jpeg', '.webp')):
         name = path.relative_to(folder).as_posix()
         try:
-            photo = open_photo(path).convert('RGB')
-            crop = photo.resize((side, side), Image.Resampling.LANCZOS) if aligned else align(photo, choose_face(detector(photo)), side)
+            photo = load_image(path).convert('RGB')
+            crop = photo.resize((img_size, img_size), Image.Resampling.LANCZOS) if aligned else align(photo, choose_face(detector(photo)), img_size)
         except ValueError as error: skipped[name] = str(error)
-        else: names.append(name); crops.append(to_tensor(crop))
+        else: names.append(name); crops.append(image_to_tensor(crop))
     if len(crops) < 2:
         raise ValueError(f"'{folder}' holds {len(crops)} usable portraits, at least two people are needed: put photographs of different people there.")
     return names, torch.cat(crops), skipped
@@ -426,14 +426,14 @@ def evaluate_folder(folder: str | Path, # portraits of different people
                     recognizer: Callable[[Tensor], Tensor] | None = None, # None: `DlibRecognizer`; where that is not installed, the swapper's own
                     aligned: bool = False, # the pictures are aligned crops already
                     seed: int = 0, # of the pairs
-                    side: int = 256, # at which everything is measured
+                    img_size: int = 256, # at which everything is measured
                     name: str = '', # of the recognizer, for the record
-                    **options, # of `judge`: features, perceptual
+                    **options, # of `score_swaps`: features, perceptual
                    ) -> tuple[Evaluation, Tensor, dict[str, str]]: # the metrics, the crops, and why pictures were skipped
     "The protocol on a folder of portraits: what `faceshifter evaluate` does"
     ours = isinstance(swapper, FaceSwapper)
     detector = FaceDetector(swapper.device if ours else 'cpu')
-    _, crops, skipped = load_portraits(folder, side, aligned, detector)
+    _, crops, skipped = load_portraits(folder, img_size, aligned, detector)
     if recognizer is None and ours: recognizer, name = _recognizer_for(swapper)
     result = evaluate(method_of(swapper) if ours else swapper, crops, recognizer, detector, seed, name=name, **options)
     if ours: result.note |= {'weights': swapper.name, 'backend': swapper.backend}
@@ -444,13 +444,13 @@ def evaluate_outputs(folder: str | Path, # portraits of different people
                      pairs: str | Path, # which pair each is, see `write_pairs`
                      recognizer: Callable[[Tensor], Tensor] | None = None, # None: `DlibRecognizer`
                      aligned: bool = False, # portraits and results are aligned crops already
-                     side: int = 256, # at which everything is measured
-                     **options, # of `judge`: features, name
+                     img_size: int = 256, # at which everything is measured
+                     **options, # of `score_swaps`: features, name
                     ) -> tuple[Evaluation, Tensor, dict[str, str]]: # the metrics, the crops, and why portraits were skipped
     "The protocol on what another program made of a folder of portraits; reconstruction and time are not known then"
     detector = FaceDetector()
-    names, crops, skipped = load_portraits(folder, side, aligned, detector)
-    swapped, source, target = saved_outputs(outputs, pairs, names, detector, side, aligned)
-    result = judge(swapped, crops, (source, target), recognizer, detector=detector, **options)
+    names, crops, skipped = load_portraits(folder, img_size, aligned, detector)
+    swapped, source, target = saved_outputs(outputs, pairs, names, detector, img_size, aligned)
+    result = score_swaps(swapped, crops, (source, target), recognizer, detector=detector, **options)
     result.note['outputs'] = Path(outputs).name
     return result, crops, skipped

@@ -14,16 +14,16 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from .attributes import AttributeEncoder, level_width
+from .attributes import AttributeEncoder, level_channels
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-006
 @dataclass(frozen=True)
 class AEIConfig:
     "Everything that distinguishes one AEI-Net from another; it travels inside the checkpoint."
-    side: int = 256 # side $S$ of the images, a power of two, at least 8
-    base_width: int = 32 # channels of the attribute encoder's finest level
-    largest_width: int = 1024 # no layer is wider
-    identity_size: int = 512 # size D of z_id: 512 for ArcFace, 128 for SFace
+    img_size: int = 256 # side $S$ of the images, a power of two, at least 8
+    base_channels: int = 32 # channels of the attribute encoder's finest level
+    max_channels: int = 1024 # no layer is wider
+    embedding_dim: int = 512 # size D of z_id: 512 for ArcFace, 128 for SFace
     norm: str = 'instance' # normalization of eq. 4.3: 'instance', or 'batch' as eqs. 4.4 and 4.5 have it
     attribute_kernel: int = 1 # kernel of the two attribute convolutions of an AAD layer, 1 or 3
     mask_kernel: int = 1 # kernel of the mask's convolution, 1 or 3
@@ -39,10 +39,10 @@ class AEIConfig:
     def __post_init__(self):
         whole = lambda value, least: type(value) is int and value >= least
         for name, fits, expected in [
-            ('side', whole(self.side, 8) and not self.side & (self.side - 1), 'a power of two, at least 8'),
-            ('base_width', whole(self.base_width, 1), 'a whole number, at least 1'),
-            ('largest_width', whole(self.largest_width, 1) and self.largest_width >= self.base_width, 'a whole number, at least base_width'),
-            ('identity_size', whole(self.identity_size, 1), 'a whole number, at least 1'),
+            ('img_size', whole(self.img_size, 8) and not self.img_size & (self.img_size - 1), 'a power of two, at least 8'),
+            ('base_channels', whole(self.base_channels, 1), 'a whole number, at least 1'),
+            ('max_channels', whole(self.max_channels, 1) and self.max_channels >= self.base_channels, 'a whole number, at least base_channels'),
+            ('embedding_dim', whole(self.embedding_dim, 1), 'a whole number, at least 1'),
             ('norm', self.norm in ('instance', 'batch'), "'instance' or 'batch'"),
             ('attribute_kernel', self.attribute_kernel in (1, 3), '1 or 3'),
             ('mask_kernel', self.mask_kernel in (1, 3), '1 or 3'),
@@ -62,8 +62,8 @@ class AEIConfig:
 presets = {
     'thesis': AEIConfig(norm='batch', attribute_kernel=3, mask_kernel=3, mask_per_channel=True, bias=True),
     'instance': AEIConfig(),
-    'small-128': AEIConfig(side=128, base_width=16, largest_width=256, identity_size=128, identity='sface'),
-    'small-64': AEIConfig(side=64, base_width=32, largest_width=256, identity_size=128, identity='sface'),
+    'small-128': AEIConfig(img_size=128, base_channels=16, max_channels=256, embedding_dim=128, identity='sface'),
+    'small-64': AEIConfig(img_size=64, base_channels=32, max_channels=256, embedding_dim=128, identity='sface'),
 }
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-011
@@ -96,16 +96,16 @@ class AADLayer(nn.Module):
     "Adaptive attentional denormalization (thesis 4.2.4, eqs. 4.3 to 4.7)."
     def __init__(self,
                  width: int, # channels C of h
-                 attribute_width: int, # channels $C_k$ of $z_{att}^k$
+                 attribute_channels: int, # channels $C_k$ of $z_{att}^k$
                  config: AEIConfig, # normalization, kernels, mask
                 ):
         super().__init__()
         pad = config.attribute_kernel // 2
         self.norm = nn.BatchNorm2d(width) if config.norm == 'batch' else nn.InstanceNorm2d(width)
-        self.attribute_gamma = nn.Conv2d(attribute_width, width, config.attribute_kernel, padding=pad)
-        self.attribute_beta = nn.Conv2d(attribute_width, width, config.attribute_kernel, padding=pad)
-        self.identity_gamma = nn.Linear(config.identity_size, width)
-        self.identity_beta = nn.Linear(config.identity_size, width)
+        self.attribute_gamma = nn.Conv2d(attribute_channels, width, config.attribute_kernel, padding=pad)
+        self.attribute_beta = nn.Conv2d(attribute_channels, width, config.attribute_kernel, padding=pad)
+        self.identity_gamma = nn.Linear(config.embedding_dim, width)
+        self.identity_beta = nn.Linear(config.embedding_dim, width)
         self.mask = nn.Conv2d(width, width if config.mask_per_channel else 1, config.mask_kernel, padding=config.mask_kernel // 2)
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-021
@@ -163,15 +163,15 @@ class AADResBlock(nn.Module):
     def __init__(self,
                  inputs: int, # channels of h
                  outputs: int, # channels of the result
-                 attribute_width: int, # channels $C_k$ of $z_{att}^k$
+                 attribute_channels: int, # channels $C_k$ of $z_{att}^k$
                  config: AEIConfig, # the rest
                 ):
         super().__init__()
         n = config.layers_per_block
         convolution = lambda width: nn.Conv2d(inputs, width, 3, padding=1, bias=config.bias)
-        self.aad = nn.ModuleList(AADLayer(inputs, attribute_width, config) for _ in range(n))
+        self.aad = nn.ModuleList(AADLayer(inputs, attribute_channels, config) for _ in range(n))
         self.convolution = nn.ModuleList(convolution(outputs if i == n - 1 else inputs) for i in range(n))
-        self.shortcut_aad = AADLayer(inputs, attribute_width, config) if inputs != outputs else None
+        self.shortcut_aad = AADLayer(inputs, attribute_channels, config) if inputs != outputs else None
         self.shortcut_convolution = convolution(outputs) if inputs != outputs else None
 
     @property
@@ -205,15 +205,15 @@ class AADGenerator(nn.Module):
     "From $z_{id}$ at 2 x 2 to an image at S x S, a residual block a level (thesis 4.2.4, Figure A.1)."
     def __init__(self,
                  config: AEIConfig, # sizes and variants
-                 attribute_widths: list[int], # channels $C_k$ of the attribute maps, coarse to fine
+                 attribute_channels: list[int], # channels $C_k$ of the attribute maps, coarse to fine
                 ):
         super().__init__()
         self.config = config
-        sides = [2 << k for k in range(len(attribute_widths))]
-        widths = [min(config.largest_width, 2 * level_width(s, config.side, config.base_width, config.largest_width)) for s in sides[:-1]]
-        start = level_width(2, config.side, config.base_width, config.largest_width)
-        self.start = nn.ConvTranspose2d(config.identity_size, start, 2)
-        self.blocks = nn.ModuleList(AADResBlock(i, o, c, config) for i, o, c in zip([start, *widths], [*widths, 3], attribute_widths))
+        sides = [2 << k for k in range(len(attribute_channels))]
+        widths = [min(config.max_channels, 2 * level_channels(s, config.img_size, config.base_channels, config.max_channels)) for s in sides[:-1]]
+        start = level_channels(2, config.img_size, config.base_channels, config.max_channels)
+        self.start = nn.ConvTranspose2d(config.embedding_dim, start, 2)
+        self.blocks = nn.ModuleList(AADResBlock(i, o, c, config) for i, o, c in zip([start, *widths], [*widths, 3], attribute_channels))
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-048
 @patch
@@ -245,7 +245,7 @@ class AEINet(nn.Module):
     def __init__(self, config: AEIConfig = AEIConfig()): # which network
         super().__init__()
         self.config = config
-        self.encoder = AttributeEncoder(config.side, config.base_width, config.largest_width, config.skip, config.bias)
+        self.encoder = AttributeEncoder(config.img_size, config.base_channels, config.max_channels, config.skip, config.bias)
         self.generator = AADGenerator(config, self.encoder.widths)
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-051

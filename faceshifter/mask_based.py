@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .faces import to_photo, to_tensor
+from .faces import to_pil, image_to_tensor
 
 # %% ../nbs/ch5_experiments/05a_mask_based.ipynb #cell-006
 @cache
@@ -33,11 +33,11 @@ def face_landmarks(picture: np.ndarray, # aligned crop, (S, S, 3), uint8
     return np.array([(p.x, p.y) for p in find(np.ascontiguousarray(picture), rectangle(*box)).parts()], dtype=float)
 
 def inner_face(landmarks: np.ndarray, # (N, 2), pixels
-               side: int, # S
+               img_size: int, # S
               ) -> np.ndarray: # (S, S), uint8: 255 inside, 0 outside and along the border of the picture
     "The convex hull of the landmarks as a mask."
     import cv2
-    mask = np.zeros((side, side), np.uint8)
+    mask = np.zeros((img_size, img_size), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(landmarks.round().astype(np.int32)), 255)
     mask[[0, -1]] = mask[:, [0, -1]] = 0
     return mask
@@ -51,9 +51,9 @@ def warp_onto(picture: np.ndarray, # (S, S, 3), uint8
     import cv2
     from skimage.transform import ThinPlateSplineTransform
     wanted, first = np.unique(wanted, axis=0, return_index=True) # closed lips: points in one place, which no smooth map can tell apart
-    spline, side = ThinPlateSplineTransform.from_estimate(wanted, landmarks[first]), len(picture)
-    grid = np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1).reshape(-1, 2)
-    x, y = spline(grid).astype(np.float32).reshape(side, side, 2).transpose(2, 0, 1)
+    spline, img_size = ThinPlateSplineTransform.from_estimate(wanted, landmarks[first]), len(picture)
+    grid = np.stack(np.meshgrid(np.arange(img_size), np.arange(img_size)), -1).reshape(-1, 2)
+    x, y = spline(grid).astype(np.float32).reshape(img_size, img_size, 2).transpose(2, 0, 1)
     return cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 # %% ../nbs/ch5_experiments/05a_mask_based.ipynb #cell-012
@@ -61,7 +61,7 @@ def poisson_blend(picture: np.ndarray, # what is put there, $g$, (S, S, 3), uint
                   target: np.ndarray, # $f^*$, (S, S, 3), bytes
                   mask: np.ndarray, # $\Omega$, (S, S), bytes
                  ) -> np.ndarray: # (S, S, 3), uint8
-    "The gradients of a picture and the colours of another (Pérez, Gangnet and Blake 2003), by OpenCV."
+    "The gradients of a picture and the colors of another (Pérez, Gangnet and Blake 2003), by OpenCV."
     import cv2
     x, y, width, height = cv2.boundingRect(mask)
     # A copy, since the mask is written over; and OpenCV solves in the whole rectangle, so what it changed beside the mask is put back.
@@ -75,10 +75,10 @@ def mask_based_swap(source: Tensor, # aligned crops, (B, 3, S, S), in [-1, 1]
     "The inner face of the source, warped onto the target by landmarks and Poisson-blended: a `Method` of `faceshifter.evaluation`."
     swaps = []
     for own, other in zip(source, target):
-        own, other = (np.asarray(to_photo(one)) for one in (own, other))
+        own, other = (np.asarray(to_pil(one)) for one in (own, other))
         wanted = face_landmarks(other)
         swaps.append(poisson_blend(warp_onto(own, face_landmarks(own), wanted), other, inner_face(wanted, len(other))))
-    return torch.cat([to_tensor(swap) for swap in swaps])
+    return torch.cat([image_to_tensor(swap) for swap in swaps])
 
 # %% ../nbs/ch5_experiments/05a_mask_based.ipynb #cell-023
 def show_pairs(crops: Tensor, # portraits, (M, 3, S, S)
@@ -91,7 +91,7 @@ def show_pairs(crops: Tensor, # portraits, (M, 3, S, S)
     import matplotlib.pyplot as plt
     fig, axes = plt.subplots(len(rows), 2 + len(swaps), figsize=(1.3 * (2 + len(swaps)), 1.35 * len(rows)), squeeze=False)
     for line, i in zip(axes, rows):
-        for ax, picture in zip(line, (crops[source[i]], crops[target[i]], *(s[i] for s in swaps.values()))): ax.imshow(to_photo(picture))
+        for ax, picture in zip(line, (crops[source[i]], crops[target[i]], *(s[i] for s in swaps.values()))): ax.imshow(to_pil(picture))
     for ax, name in zip(axes[0], ('source', 'target', *swaps)): ax.set_title(name, fontsize=8)
     for ax in axes.flat: ax.axis('off')
     fig.tight_layout()

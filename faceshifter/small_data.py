@@ -38,16 +38,16 @@ def mixed_identities(z_id: Tensor, # (B, D), L2-normalized
 def robust_view(image: Tensor, # (B, 3, S, S), in [-1, 1]
                 strength: float = 1., # 0: unchanged
                ) -> Tensor: # (B, 3, S, S), about [-1, 1]
-    "Up to 6 degrees, 7 % of scale, 5 % of shift; a blur of up to S/53 pixels; noise of up to 0.15; light and colour by torch's random state."
+    "Up to 6 degrees, 7 % of scale, 5 % of shift; a blur of up to S/53 pixels; noise of up to 0.15; light and color by torch's random state."
     if not strength: return image
-    n, _, side, _ = image.shape
+    n, _, img_size, _ = image.shape
     def spread(width: float) -> Tensor: return (torch.rand(n, 1, 1, 1, device=image.device) * 2 - 1) * width * strength
     turn, scale, x, y = (spread(width).flatten() for width in (.1, .07, .05, .05))
     cos, sin = (1 + scale) * turn.cos(), (1 + scale) * turn.sin()
     matrix = torch.stack([torch.stack([cos, -sin, x], 1), torch.stack([sin, cos, y], 1)], 1)
     image = F.grid_sample(image, F.affine_grid(matrix, image.shape, align_corners=False), padding_mode='reflection', align_corners=False)
-    image = _blur(image, torch.rand(n, device=image.device) * strength * 1.2 * side / 64 + 1e-3)
-    grain = F.interpolate(torch.randn(n, 3, 64, 64, device=image.device), size=(side, side)) # as coarse as the recognizer can see
+    image = _blur(image, torch.rand(n, device=image.device) * strength * 1.2 * img_size / 64 + 1e-3)
+    grain = F.interpolate(torch.randn(n, 3, 64, 64, device=image.device), size=(img_size, img_size)) # as coarse as the recognizer can see
     image = image + .15 * strength * torch.rand(n, 1, 1, 1, device=image.device) * grain
     image = (image + 1) * (1 + spread(.15)) - 1 + spread(.08)
     return torch.lerp(image.mean(1, keepdim=True), image, 1 + spread(.5))
@@ -67,12 +67,12 @@ def without_detail(image: Tensor, # (B, 3, S, S), in [-1, 1]
                    pixels: Tensor, # side of the whole image's remaining pixels, (B,), whole numbers; S or more leaves an image as it is
                   ) -> Tensor: # (B, 3, S, S), in [-1, 1]
     "The inner face of aligned crops reduced to few pixels, the rest as it was."
-    side = image.shape[-1]
-    mask = torch.from_numpy(face_mask(side, 0.2)).to(image)
+    img_size = image.shape[-1]
+    mask = torch.from_numpy(face_mask(img_size, 0.2)).to(image)
     def coarse(one: Tensor, n: int) -> Tensor:
-        if n >= side: return one
+        if n >= img_size: return one
         few = F.interpolate(one[None], size=(n, n), mode='area')
-        return torch.lerp(one, F.interpolate(few, size=(side, side), mode='bicubic', align_corners=False)[0].clamp(-1, 1), mask)
+        return torch.lerp(one, F.interpolate(few, size=(img_size, img_size), mode='bicubic', align_corners=False)[0].clamp(-1, 1), mask)
     return torch.stack([coarse(one, int(n)) for one, n in zip(image, pixels)])
 
 # %% ../nbs/ch5_experiments/02a_small_data.ipynb #cell-021
@@ -106,7 +106,7 @@ def coarse_loss(swapped: Tensor, # (B, 3, S, S)
                 target: Tensor, # (B, 3, S, S)
                 fields: int = 8, # along a side
                ) -> Tensor: # scalar, at least 0
-    "Mean absolute difference of the means of large fields: light and colour."
+    "Mean absolute difference of the means of large fields: light and color."
     return F.adaptive_avg_pool2d(swapped - target, fields).abs().mean()
 
 # %% ../nbs/ch5_experiments/02a_small_data.ipynb #cell-027
@@ -114,10 +114,10 @@ def spot_loss(swapped: Tensor, # (B, 3, S, S)
               target: Tensor, # (B, 3, S, S)
              ) -> Tensor: # scalar, at least 0, averaged over the batch
     "What differs from its surroundings much more than the target does, in brightness or in hue: spots, not faces."
-    difference, side = swapped - target, target.shape[-1]
+    difference, img_size = swapped - target, target.shape[-1]
     def local(x: Tensor, k: int) -> Tensor: return x - F.avg_pool2d(F.pad(x, (k // 2,) * 4, mode='reflect'), k, 1)
-    fine, hue = local(difference, side // 32 * 2 + 1), local(difference - difference.mean(1, keepdim=True), side // 16 * 2 + 1)
-    return (F.relu(fine.abs() - .35) + 1.5 * F.relu(hue.abs() - .08)).sum((1, 2, 3)).mean() * 64 / side**2
+    fine, hue = local(difference, img_size // 32 * 2 + 1), local(difference - difference.mean(1, keepdim=True), img_size // 16 * 2 + 1)
+    return (F.relu(fine.abs() - .35) + 1.5 * F.relu(hue.abs() - .08)).sum((1, 2, 3)).mean() * 64 / img_size**2
 
 # %% ../nbs/ch5_experiments/02a_small_data.ipynb #cell-030
 class SmallDataTerms(nn.Module):

@@ -65,7 +65,7 @@ class StyleBlock(nn.Module):
 class StyleGenerator(nn.Module):
     "StyleGAN's generator: images from a learned constant and a style for each block, thesis 3.4 (arXiv:1812.04948)"
     def __init__(self,
-        side:int, # S, height and width of the images; `start` times a power of two
+        img_size:int, # S, height and width of the images; `start` times a power of two
         channels_out:int=3, # Channels of the images
         latent:int=512, # Z
         style:int=512, # W
@@ -76,8 +76,8 @@ class StyleGenerator(nn.Module):
         mixing:float=0.9, # Share of the batches whose styles are mixed in training
     ):
         super().__init__()
-        doublings = math.log2(side / start)
-        if doublings < 0 or doublings % 1: raise ValueError(f'side {side} is not {start} times a power of two')
+        doublings = math.log2(img_size / start)
+        if doublings < 0 or doublings % 1: raise ValueError(f'side {img_size} is not {start} times a power of two')
         self.mixing = mixing
         self.mapping = MappingNetwork(latent, style, mapping_layers)
         channels = [min(widest, base // (start * 2**k)) for k in range(int(doublings) + 1)]

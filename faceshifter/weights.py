@@ -60,7 +60,7 @@ def _some(names: Sequence[str], most: int = 12) -> str:
 def save_model(model: AEINet, # the network; its configuration goes into the file
                path: str | Path, # the safetensors file
                dtype: torch.dtype = torch.float32, # of the convolutions and linear layers in the file; float16 halves it
-               **metadata, # whatever JSON can hold: step, data, licence...
+               **metadata, # whatever JSON can hold: step, data, license...
               ) -> Path: # `path`
     "One safetensors file that says what it holds; written atomically. Vectors (biases, norms and their statistics) stay float32."
     path = Path(path)
@@ -76,7 +76,7 @@ def save_model(model: AEINet, # the network; its configuration goes into the fil
 
 # %% ../nbs/ch6_beyond/04a_weight_files.ipynb #cell-013
 def read_metadata(path: str | Path, # what `save_model` wrote
-                 ) -> dict: # version, config (plain values), and what was added: step, data, licence...
+                 ) -> dict: # version, config (plain values), and what was added: step, data, license...
     "What a file of ours says of itself, without reading its tensors. A ValueError says why there is nothing to read."
     try:
         with safe_open(path, 'pt') as file: note = (file.metadata() or {}).get('faceshifter')
@@ -127,7 +127,7 @@ class PublishedWeights:
     "A published file: where it is, how to know that it is the right one, and what one may do with it."
     file: str # its name in the cache
     holds: str # the network, and whose
-    licence: str # of the weights, as far as it is known
+    license: str # of the weights, as far as it is known
     urls: tuple[str, ...] = () # tried one after the other
     sha256: str | None = None # None: not known
     size: int | None = None # in bytes; None: not known
