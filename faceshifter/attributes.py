@@ -38,6 +38,7 @@ class AttributeEncoder(nn.Module):
                  max_channels: int = 1024, # limit of the channels
                  skip: str = 'concat', # how a decoder map meets the encoder map of its size: 'concat' or 'add'
                  bias: bool = False, # bias in the convolutions (each is followed by batch normalization)
+                 in_channels: int = 3, # of the input: an RGB image; more where a guide or a patch of pixels is stacked
                 ):
         super().__init__()
         if img_size < 8 or img_size & (img_size - 1): raise ValueError(f'img_size must be a power of two and at least 8, not {img_size}')
@@ -47,7 +48,7 @@ class AttributeEncoder(nn.Module):
         widths = [level_channels(s, img_size, base_channels, max_channels) for s in sides]
         join = 2 if skip == 'concat' else 1
         decoded = [join * w for w in widths[-2::-1]]
-        self.encoder = nn.ModuleList(strided_layer(nn.Conv2d, i, o, bias) for i, o in zip([3, *widths], widths))
+        self.encoder = nn.ModuleList(strided_layer(nn.Conv2d, i, o, bias) for i, o in zip([in_channels, *widths], widths))
         self.decoder = nn.ModuleList(strided_layer(nn.ConvTranspose2d, i, o, bias) for i, o in zip([widths[-1], *decoded], widths[-2::-1]))
         self.widths = [widths[-1], *decoded, decoded[-1]] # channels $C_k$ of the attribute maps, coarse to fine
 

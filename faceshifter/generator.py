@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['presets', 'Modulation', 'AEIConfig', 'AADLayer', 'attribute_modulation', 'identity_modulation', 'AADResBlock',
-           'AADGenerator', 'AEINet']
+           'AADGenerator', 'PixelHead', 'AEINet']
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-002
 from dataclasses import asdict, dataclass, fields, replace
@@ -35,6 +35,20 @@ class AEIConfig:
     identity: str = 'arcface' # the identity encoder that the network was trained with
     identity_crop: tuple[int, int] = (19, 237) # the part of a 256-pixel crop that the identity encoder sees
     identity_normalized: bool = True # z_id has length 1; GHOST's generator takes ArcFace's embedding as it comes
+    guided: bool = False # whether the network also sees the source's face, warped onto the target (see `faceshifter.guide`)
+    patch_size: int = 1 # side of the squares of pixels that are stacked as channels: the core works at img_size / patch_size
+    head_channels: int = 64 # channels of the last block where patch_size is above 1; pixels are made of them by a convolution
+    stem_channels: int = 32 # channels of a further attribute map, made of the stacked pixels themselves
+
+    @property
+    def core_size(self) -> int:
+        "Side of the feature maps at the finest level."
+        return self.img_size // self.patch_size
+
+    @property
+    def core_channels(self) -> int:
+        "Channels of what the attribute encoder takes: RGB, or target, guide and validity, each pixel of a patch by itself."
+        return (7 if self.guided else 3) * self.patch_size**2
 
     def __post_init__(self):
         whole = lambda value, least: type(value) is int and value >= least
@@ -55,6 +69,11 @@ class AEIConfig:
             ('identity_crop', type(self.identity_crop) is tuple and len(self.identity_crop) == 2 and all(whole(c, 0) for c in self.identity_crop)
                 and self.identity_crop[0] < self.identity_crop[1] <= 256, 'two whole numbers, 0 <= first < last <= 256'),
             ('identity_normalized', type(self.identity_normalized) is bool, 'True or False'),
+            ('guided', type(self.guided) is bool and (not self.guided or self.patch_size > 1), 'True or False, and False where patch_size is 1'),
+            ('patch_size', whole(self.patch_size, 1) and not self.patch_size & (self.patch_size - 1) and (type(self.img_size) is not int or self.core_size >= 8),
+                'a power of two that leaves a core of at least 8 x 8'),
+            ('head_channels', whole(self.head_channels, 1), 'a whole number, at least 1'),
+            ('stem_channels', whole(self.stem_channels, 1), 'a whole number, at least 1'),
         ]:
             if not fits: raise ValueError(f'AEIConfig: {name} must be {expected}, not {getattr(self, name)!r}')
 
@@ -64,6 +83,7 @@ presets = {
     'instance': AEIConfig(),
     'small-128': AEIConfig(img_size=128, base_channels=16, max_channels=256, embedding_dim=128, identity='sface'),
     'small-64': AEIConfig(img_size=64, base_channels=32, max_channels=256, embedding_dim=128, identity='sface'),
+    'guided-256': AEIConfig(img_size=256, base_channels=20, max_channels=256, embedding_dim=384, identity='sface+mobileface', guided=True, patch_size=4),
 }
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-011
@@ -206,14 +226,15 @@ class AADGenerator(nn.Module):
     def __init__(self,
                  config: AEIConfig, # sizes and variants
                  attribute_channels: list[int], # channels $C_k$ of the attribute maps, coarse to fine
+                 out_channels: int = 3, # of the last block: an RGB image, or what a head makes pixels of
                 ):
         super().__init__()
         self.config = config
         sides = [2 << k for k in range(len(attribute_channels))]
-        widths = [min(config.max_channels, 2 * level_channels(s, config.img_size, config.base_channels, config.max_channels)) for s in sides[:-1]]
-        start = level_channels(2, config.img_size, config.base_channels, config.max_channels)
+        widths = [min(config.max_channels, 2 * level_channels(s, config.core_size, config.base_channels, config.max_channels)) for s in sides[:-1]]
+        start = level_channels(2, config.core_size, config.base_channels, config.max_channels)
         self.start = nn.ConvTranspose2d(config.embedding_dim, start, 2)
-        self.blocks = nn.ModuleList(AADResBlock(i, o, c, config) for i, o, c in zip([start, *widths], [*widths, 3], attribute_channels))
+        self.blocks = nn.ModuleList(AADResBlock(i, o, c, config) for i, o, c in zip([start, *widths], [*widths, out_channels], attribute_channels))
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-048
 @patch
@@ -224,12 +245,12 @@ def identity_modulations(self: AADGenerator,
     return [identity_modulation(block.layers, z_id) for block in self.blocks]
 
 @patch
-def forward(self: AADGenerator,
-            z_att: list[Tensor], # attribute maps, coarse to fine
-            z_id: Tensor, # identity embedding, (B, D), L2-normalized
-            modulations: list[Modulation] | None = None, # `identity_modulations(z_id)`, where it is known already
-            record: list | None = None, # takes a list of masks and activations for each block
-           ) -> Tensor: # swapped face in [-1, 1], (B, 3, S, S)
+def features(self: AADGenerator,
+             z_att: list[Tensor], # attribute maps, coarse to fine
+             z_id: Tensor, # identity embedding, (B, D)
+             modulations: list[Modulation] | None = None, # `identity_modulations(z_id)`, where it is known already
+             record: list | None = None, # takes a list of masks and activations for each block
+            ) -> Tensor: # what the last block puts out, (B, out_channels, H, H)
     "Integrate identity and attributes level by level."
     h = self.start(z_id[..., None, None])
     for k, (block, z) in enumerate(zip(self.blocks, z_att)):
@@ -237,7 +258,41 @@ def forward(self: AADGenerator,
         layers = [] if record is not None else None
         h = block(h, z, z_id if modulations is None else modulations[k], layers)
         if record is not None: record.append(layers)
+    return h
+
+@patch
+def forward(self: AADGenerator,
+            z_att: list[Tensor], # attribute maps, coarse to fine
+            z_id: Tensor, # identity embedding, (B, D), L2-normalized
+            modulations: list[Modulation] | None = None, # `identity_modulations(z_id)`, where it is known already
+            record: list | None = None, # takes a list of masks and activations for each block
+           ) -> Tensor: # swapped face in [-1, 1], (B, 3, S, S)
+    "The features of the last block, brought into the range of an image."
+    h = self.features(z_att, z_id, modulations, record)
     return torch.tanh(h) if self.config.image_range == 'signed' else 2 * torch.sigmoid(h) - 1
+
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #pixel-head
+class PixelHead(nn.Module):
+    "Pixels from features by depth-to-space: a color, and beside a guide also a gate and a smooth map of light."
+    def __init__(self,
+                 in_channels: int, # of the features
+                 patch_size: int, # pixels along a side that one place of the features becomes
+                 guided: bool, # whether there is a guide to let through
+                ):
+        super().__init__()
+        self.patch_size, self.guided = patch_size, guided
+        self.pixels = nn.Conv2d(in_channels, (4 if guided else 3) * patch_size**2, 3, padding=1)
+        if guided: self.light = nn.Conv2d(in_channels, 3, 3, padding=1)
+
+    def forward(self,
+                h: Tensor, # features, (B, C, H, H)
+               ) -> tuple[Tensor, ...]: # color c (B, 3, S, S), and where there is a guide: gate g (B, 1, S, S) in (0, 1), light l (B, 3, S, S) in [-1, 1]
+        "The parts of $Y = g\\,(\\text{guide} + l) + (1 - g)\\,c$. The gate starts near 0.73: a new network trusts its guide."
+        pixels = F.pixel_shuffle(self.pixels(h), self.patch_size)
+        color = torch.tanh(pixels[:, :3])
+        if not self.guided: return (color,)
+        light = F.interpolate(torch.tanh(self.light(h)), scale_factor=self.patch_size, mode='bilinear', align_corners=False)
+        return color, torch.sigmoid(pixels[:, 3:] + 1), light
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-050
 class AEINet(nn.Module):
@@ -245,16 +300,26 @@ class AEINet(nn.Module):
     def __init__(self, config: AEIConfig = AEIConfig()): # which network
         super().__init__()
         self.config = config
-        self.encoder = AttributeEncoder(config.img_size, config.base_channels, config.max_channels, config.skip, config.bias)
-        self.generator = AADGenerator(config, self.encoder.widths)
+        self.encoder = AttributeEncoder(config.core_size, config.base_channels, config.max_channels, config.skip, config.bias, config.core_channels)
+        if config.patch_size == 1:
+            self.generator = AADGenerator(config, self.encoder.widths)
+        else:
+            *coarse, fine = self.encoder.widths
+            self.generator = AADGenerator(config, [*coarse, fine + config.stem_channels], config.head_channels)
+            self.stem = nn.Sequential(nn.Conv2d(config.core_channels, config.stem_channels, 3, padding=1), nn.LeakyReLU(0.1))
+            self.head = PixelHead(config.head_channels, config.patch_size, config.guided)
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-051
 @patch
 def attributes(self: AEINet,
-               image: Tensor, # (B, 3, S, S), in [-1, 1]
+               image: Tensor, # (B, 3, S, S), in [-1, 1]; of a guided network (B, 7, S, S): target, guide and validity
               ) -> list[Tensor]: # $z_{att}^k$ at `[k-1]`, (B, C_k, H_k, H_k), coarse to fine
     "Attribute maps of an image (eq. 4.2)."
-    return self.encoder(image if self.config.image_range == 'signed' else (image + 1) / 2)
+    image = image if self.config.image_range == 'signed' else (image + 1) / 2
+    if self.config.patch_size == 1: return self.encoder(image)
+    patches = F.pixel_unshuffle(image, self.config.patch_size)
+    *coarse, fine = self.encoder(patches)
+    return [*coarse, torch.cat([fine, self.stem(patches)], 1)]
 
 @patch
 def forward(self: AEINet,
@@ -262,8 +327,22 @@ def forward(self: AEINet,
             z_id: Tensor, # identity embedding of the source $X_s$, (B, D), L2-normalized
             record: list | None = None, # takes the masks and activations of each block
             return_attributes: bool = False, # also return $z_{att}(X_t)$
+            guide: Tensor | None = None, # the source's face on the target's landmarks, (B, 3, S, S); None: there is none
+            validity: Tensor | None = None, # where it is valid, (B, 1, S, S), in [0, 1]
+            mask: Tensor | None = None, # M: where the swap may differ from the target, (B, 1, S, S), in [0, 1]; None: everywhere
+            modulations: list[Modulation] | None = None, # of the identity, where they are known already
            ) -> Tensor | tuple[Tensor, list[Tensor]]: # swapped face $\hat Y_{s,t}$, (B, 3, S, S), in [-1, 1]
     "Swap: the target's attributes with the source's identity."
-    z_att = self.attributes(target)
-    swapped = self.generator(z_att, z_id, record=record)
+    image = target
+    if self.config.guided:
+        if guide is None: guide, validity = torch.zeros_like(target), torch.zeros_like(target[:, :1])
+        image = torch.cat([target, guide, validity], 1)
+    z_att = self.attributes(image)
+    if self.config.patch_size == 1: swapped = self.generator(z_att, z_id, modulations, record)
+    else:
+        swapped, *further = self.head(self.generator.features(z_att, z_id, modulations, record))
+        if further:
+            gate, light = further[0] * validity, further[1]
+            swapped = gate * (guide + light) + (1 - gate) * swapped
+        if mask is not None: swapped = target + mask * (swapped - target)
     return (swapped, z_att) if return_attributes else swapped
