@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .deployment import available_backends, example_inputs, export_onnx, time_interleaved, load_backend
 from .generator import AEIConfig, AEINet
-from .losses import FaceShifterLoss, adversarial_loss, attribute_loss, identity_loss, reconstruction_loss
+from .losses import adversarial_loss, attribute_loss, identity_loss, reconstruction_loss, thesis_weights
 from .weights import atomic_write
 
 # %% ../nbs/ch6_beyond/03a_benchmark.ipynb #cell-006
@@ -112,7 +112,7 @@ class PlainLoop:
                  net: AEINet, # attribute encoder and generator
                  discriminator: nn.Module,
                  identity: nn.Module, # frozen
-                 weights: dict[str, float], # $\lambda$ by name, as in `FaceShifterLoss`
+                 weights: dict[str, float], # $\lambda$ by name, as in `thesis_weights`
                  lr: float = 4e-4, # of both optimizers
                  betas: tuple[float, float] = (0., 0.999),
                 ):
@@ -177,7 +177,7 @@ def training_rivals(preset: str, # network
     learn.logger = lambda row: None
     for module in (learn.net, learn.discriminator_callback.discriminator, learn.ema.average, learn.loss_func.identity): module.to(dtype)
     plain = (deepcopy(n).to(dtype, memory_format=torch.contiguous_format) for n in (learn.net, learn.discriminator_callback.discriminator, identity))
-    return learn, PlainLoop(*plain, FaceShifterLoss().weights)
+    return learn, PlainLoop(*plain, thesis_weights)
 
 # %% ../nbs/ch6_beyond/03a_benchmark.ipynb #cell-020
 def gradient(module: nn.Module) -> Tensor:

@@ -53,13 +53,14 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.flop_counter import FlopCounterMode
 
+from .augment import mixed_identities, robust_view, without_detail
 from .data import FaceDataset, PairLoader, face_dataloaders
 from .discriminator import MultiscaleDiscriminator
 from .gan import AdversarialTraining, Hinge, frozen, r1_penalty
 from .generator import AADLayer, AEIConfig, AEINet
 from .identity import IdentityEncoder
-from .losses import FaceShifterLoss, adversarial_loss, attribute_loss, identity_loss, reconstruction_loss
-from .small_data import SmallDataTerms, mixed_identities, robust_view, without_detail
+from .losses import adversarial_loss, attribute_loss, identity_loss, reconstruction_loss, thesis_weights, total_loss
+from .small_data import SmallDataTerms
 from .weights import atomic_write, save_model
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-007
@@ -109,13 +110,13 @@ class SwapLoss(nn.Module):
     def __init__(self,
                  net: AEINet, # its encoder sees the swap as well
                  identity: nn.Module, # frozen
-                 weigh: FaceShifterLoss = FaceShifterLoss(), # the weights $\lambda$
+                 weights: dict[str, float] = thesis_weights, # $\lambda$ by name
                  detach_attributes: bool = True, # whether the target's attribute maps are a fixed goal, or are pulled towards the swap's too
                  robust: float = 0., # strength of the `robust_view` in which the recognizer sees the swaps of a training
                  terms: SmallDataTerms | None = None, # what is added to eq. 4.12
                 ):
         super().__init__()
-        self.net, self.identity, self.weigh, self.detach_attributes, self.robust, self.terms = net, identity, weigh, detach_attributes, robust, terms
+        self.net, self.identity, self.weights, self.detach_attributes, self.robust, self.terms = net, identity, weights, detach_attributes, robust, terms
 
     def forward(self,
                 output: tuple[Tensor, list[Tensor]], # what `AEINet` returns: the swap and the target's attribute maps
@@ -132,7 +133,7 @@ class SwapLoss(nn.Module):
                  'reconstruction': reconstruction_loss(swapped, target, same) * _share(same)}
         further = self.terms(swapped, target, z_swapped, z_id, same) if self.terms and training else {}
         self.parts, self.z_swapped = {name: p.detach() for name, p in (parts | further).items()}, z_swapped.detach()
-        return self.weigh(parts) + (self.terms.total(further) if further else 0)
+        return total_loss(parts, self.weights) + (self.terms.total(further) if further else 0)
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-014
 def _share(same: Tensor) -> float | Tensor:
@@ -859,7 +860,7 @@ def faceshifter_learner(dls: DataLoaders, # batches (source, target, same[, z_id
     net, identity = place(scale_identity_init(AEINet(config), s.identity_gain)), identity.to(device)
     discriminator = place(discriminator or MultiscaleDiscriminator(s.discriminator_scales, s.discriminator_channels))
     dls = DataLoaders(StepDL(dls.train, s.interval, s.accumulate), ReplicatedDL(dls.valid), path=Path(s.output), device=device)
-    weigh = FaceShifterLoss(s.identity_weight, s.attribute_weight, s.reconstruction_weight, s.adversarial_weight)
+    weights = {name: getattr(s, f'{name}_weight') for name in thesis_weights}
     history = History()
     def adam(params, lr: float | list[float]) -> OptimWrapper: # fastai hands on what the Learner has, torch wants one number first
         opt = OptimWrapper(params, torch.optim.Adam, lr=s.lr, betas=s.betas, fused=True)
@@ -878,7 +879,7 @@ def faceshifter_learner(dls: DataLoaders, # batches (source, target, same[, z_id
     if s.accumulate > 1: callbacks.append(GradientAccumulation(s.accumulate * dls.train.bs))
     if s.gradient_clip: callbacks.append(GradientClip(s.gradient_clip))
     apart = {} if s.identity_gain == 1 else {'splitter': identity_splitter}
-    return SwapLearner(dls, net, loss_func=SwapLoss(net, identity, weigh, s.detach_attributes, s.robust_views, terms), opt_func=adam,
+    return SwapLearner(dls, net, loss_func=SwapLoss(net, identity, weights, s.detach_attributes, s.robust_views, terms), opt_func=adam,
                        lr=[s.lr, s.lr * s.identity_gain] if apart else s.lr, metrics=metrics, cbs=[*callbacks, *(cbs or [])], path=Path(s.output), **apart)
 
 # %% ../nbs/ch5_experiments/03_training.ipynb #cell-068
