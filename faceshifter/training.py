@@ -1015,7 +1015,7 @@ def training_learner(settings: TrainingSettings,
     torch.use_deterministic_algorithms(settings.deterministic)
     if torch.cuda.is_available(): torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
     identity = identity or identity_encoder(settings.identity)
-    config = AEIConfig.preset(settings.preset, **{'embedding_dim': identity.dimension, 'identity': settings.identity} | settings.network)
+    config = AEIConfig.preset(settings.preset, **{'embedding_dim': identity.embedding_dim, 'identity': settings.identity} | settings.network)
     if dls is None:
         options = {'identity' if settings.data == ('tiny',) else 'encoder': identity if settings.precompute_z_id else None,
                    'same': settings.same_share, 'strength': settings.augment, 'seed': settings.seed}
