@@ -38,10 +38,10 @@ class FaceMeshBlock(nn.Module):
         if self.stride == 2: h = F.pad(h, (0, 1, 0, 1)) # TensorFlow pads an even side at its end only
         return self.prelu(self.pointwise(self.depthwise(h)) + shortcut)
 
-# %% ../nbs/ch5_experiments/01a_landmarks.ipynb #36213904
+# %% ../nbs/ch5_experiments/01a_landmarks.ipynb #a6eec323
 class FaceMesh(nn.Module):
     "468 landmarks in three dimensions on an aligned face crop (MediaPipe Face Mesh, arXiv 1907.06724)."
-    num_landmarks, input_size = 468, 192
+    num_landmarks, input_size, margin = 468, 192, 12
 
     def __init__(self):
         super().__init__()
@@ -63,17 +63,24 @@ class FaceMesh(nn.Module):
         model.load_state_dict(state)
         return model.eval().requires_grad_(False)
 
-    def forward(self,
-                crop: Tensor, # aligned crop, (B, 3, S, S), in [-1, 1]
-               ) -> Tensor: # (B, 468, 3): x to the right, y down, z away from the camera, in pixels of the crop
-        "Landmarks of the one face in each crop; differentiable with respect to the crop."
+    def preprocess(self,
+                   crop: Tensor, # aligned crop, (B, 3, S, S), in [-1, 1]
+                  ) -> Tensor: # what the network sees, (B, 3, 192, 192), in [0, 1]
+        "Resize the crop to 168 x 168 and repeat its border 12 times: the network was trained with more room around the face."
         if crop.ndim != 4 or crop.shape[1] != 3 or crop.shape[2] != crop.shape[3]:
             raise ValueError(f'FaceMesh takes square crops (B, 3, S, S), not {tuple(crop.shape)}')
-        img_size = crop.shape[-1]
-        x = F.interpolate(crop, size=self.input_size, mode='bilinear', align_corners=False, antialias=img_size > self.input_size)
-        x = F.pad(x / 2 + 0.5, (0, 1, 0, 1)) # [0, 1]
+        side = self.input_size - 2 * self.margin
+        x = F.interpolate(crop, size=side, mode='bilinear', align_corners=False, antialias=crop.shape[-1] > side)
+        return F.pad(x, (self.margin,) * 4, mode='replicate') / 2 + 0.5
+
+    def forward(self,
+                crop: Tensor, # aligned crop, (B, 3, S, S), in [-1, 1]
+               ) -> Tensor: # (B, 468, 3): x to the right, y down, z away from the camera, in pixels of the crop; (0, 0) is its corner
+        "Landmarks of the one face in each crop; differentiable with respect to the crop."
+        x = F.pad(self.preprocess(crop), (0, 1, 0, 1))
         landmarks = self.head(self.blocks(self.stem(x))).view(len(crop), self.num_landmarks, 3)
-        return landmarks * (img_size / self.input_size)
+        offset = landmarks.new_tensor([self.margin, self.margin, 0])
+        return (landmarks - offset) * (crop.shape[-1] / (self.input_size - 2 * self.margin))
 
 # %% ../nbs/ch5_experiments/01a_landmarks.ipynb #77ee7197
 def _load_triangles() -> Tensor:
