@@ -44,7 +44,7 @@ _chip = np.array([[47.55, 46.60], [100.48, 46.60], [74.01, 76.56], [50.41, 103.0
 
 class DlibRecognizer:
     "dlib's recognizer for aligned crops (King 2017), independent of all that a swapper here is trained with; an ImportError where it is not installed."
-    name, dimension = 'dlib', 128
+    name, embedding_dim = 'dlib', 128
 
     def __init__(self):
         from importlib.util import find_spec

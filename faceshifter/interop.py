@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from .generator import AEIConfig, AEINet
-from .identity import IRSE, IResNet, SFace
+from .recognizers import IRSE, IResNet, MobileFace, SFace, dequantize
 from .weights import assign_state, atomic_write, check_state, load_model
 
 # %% ../nbs/ch6_beyond/04_published_weights.ipynb #cell-006
@@ -246,12 +246,12 @@ def save_checkpoint(model: AEINet, # what its configuration is, the publisher's 
 # %% ../nbs/ch6_beyond/04_published_weights.ipynb #cell-052
 class ResNet101(nn.Module):
     "The recognizer of maum-ai's AEI-Net: torchvision's ResNet-101 with 256 outputs."
-    dimension = 256
+    embedding_dim = 256
 
     def __init__(self):
         from torchvision.models import resnet101
         super().__init__()
-        self.network = resnet101(num_classes=self.dimension)
+        self.network = resnet101(num_classes=self.embedding_dim)
 
     def forward(self,
                 face: Tensor, # the whole crop, (B, 3, 112, 112), in [-1, 1]
@@ -264,7 +264,7 @@ class ResNet101(nn.Module):
 def _backbones() -> dict[str, tuple[Callable[[], nn.Module], dict[str, Tensor]]]:
     "Each recognizer that can be told by its names: how to build it, and its tensors on the meta device by their published names."
     builders = {f'{name}{depth}': partial(kind, depth) for name, kind in (('ir_se', IRSE), ('iresnet', IResNet)) for depth in (18, 34, 50, 100)}
-    builders['resnet101'] = ResNet101
+    builders |= {'resnet101': ResNet101, 'sface': SFace, 'mobileface': MobileFace}
     def tensors(build: Callable[[], nn.Module]) -> dict[str, Tensor]: return {k.removeprefix('network.'): t for k, t in build().state_dict().items()}
     with torch.device('meta'): return {name: (build, tensors(build)) for name, build in builders.items()}
 
@@ -275,18 +275,17 @@ def _backbone_of(state: Mapping[str, Tensor]) -> str | None:
     return best if shared[best] >= 0.5 else None
 
 # %% ../nbs/ch6_beyond/04_published_weights.ipynb #cell-054
-def load_identity(path: str | Path, # .pth, .safetensors, .ckpt (maum-ai's, with the recognizer inside) or .onnx (SFace)
+def load_identity(path: str | Path, # .pth, .safetensors, .ckpt (maum-ai's, with the recognizer inside)
                   dtype: torch.dtype = torch.float32, # of the network in memory, whatever the file's
-                 ) -> nn.Module: # (B, 3, 112, 112) in [-1, 1] -> (B, `.dimension`); frozen, in evaluation mode
-    "A published face recognizer for `IdentityEncoder`: IR-SE, IResNet, maum-ai's ResNet-101 or SFace. A ValueError lists what does not fit."
+                 ) -> nn.Module: # (B, 3, 112, 112) in [-1, 1] -> (B, `.embedding_dim`); frozen, in evaluation mode
+    "A published face recognizer for `IdentityEncoder`: IR-SE, IResNet, maum-ai's ResNet-101, SFace or MobileFace. A ValueError lists what does not fit."
     path = Path(path)
     if not path.exists(): raise FileNotFoundError(f'{path} does not exist')
-    if path.suffix == '.onnx': return SFace.from_onnx(path).to(dtype)
-    state = read_tensors(path)
+    state = dequantize(read_tensors(path)) # SFace's file has blocks of integers
     if any(k.startswith('G.') for k in state): state = {k[2:]: t for k, t in state.items() if k.startswith('Z.')}
     name = _backbone_of(state)
     if name is None:
-        raise ValueError(f'{path} is none of {", ".join(_backbones())}, SFace; its keys begin with {", ".join(list(state)[:3])}. '
+        raise ValueError(f'{path} is none of {", ".join(_backbones())}; its keys begin with {", ".join(list(state)[:3])}. '
                          'Swapping networks are read by load_checkpoint')
     build, expected = _backbones()[name]
     check_state(state, expected, path)

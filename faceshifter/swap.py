@@ -119,8 +119,8 @@ class FaceSwapper:
                  name: str = '', # what the weights are called, for the provenance of the results
                  backend: str = 'auto', # what runs the generator: a name in `backends`; 'auto': the fastest, see `auto_backend`; 'fastest': measured now, with the compiler
                 ):
-        if identity.dimension != model.config.embedding_dim:
-            raise ValueError(f'The identity encoder gives {identity.dimension} numbers, the model takes {model.config.embedding_dim}: '
+        if identity.embedding_dim != model.config.embedding_dim:
+            raise ValueError(f'The identity encoder gives {identity.embedding_dim} numbers, the model takes {model.config.embedding_dim}: '
                              f'take the encoder that it was trained with ({model.config.identity}).')
         self.device, self.dtype, self.name = check_device(device), dtype, name
         self.model = model.eval().requires_grad_(False).to(self.device, dtype)

