@@ -168,14 +168,16 @@ def training_rivals(preset: str, # network
                    ) -> tuple: # a `SwapLearner`, the `PlainLoop`
     "Both ways to train a network, from the same weights, on the 100 faces that come with scikit-image, enlarged."
     from faceshifter.identity import IdentityEncoder
-    from faceshifter.training import TrainingSettings, faceshifter_learner, tiny_dataloaders
+    from faceshifter.training.batches import tiny_dataloaders
+    from faceshifter.training.learner import faceshifter_learner
+    from faceshifter.training.settings import TrainingSettings
     torch.set_flush_denormal(True)
     identity, config = IdentityEncoder.from_name('sface'), AEIConfig.preset(preset, embedding_dim=128, identity='sface')
     dls = tiny_dataloaders(config.img_size, batch_size, identity=identity, strength=0)
     learn = faceshifter_learner(dls, config, identity, TrainingSettings(output=str(folder), batch_size=batch_size))
     learn.remove_cbs([learn.progress, learn.checkpoints])
     learn.logger = lambda row: None
-    for module in (learn.net, learn.discriminator_callback.discriminator, learn.ema.average, learn.loss_func.identity): module.to(dtype)
+    for module in (learn.net, learn.discriminator_callback.discriminator, learn.ema.average, learn.swap_inputs.identity): module.to(dtype)
     plain = (deepcopy(n).to(dtype, memory_format=torch.contiguous_format) for n in (learn.net, learn.discriminator_callback.discriminator, identity))
     return learn, PlainLoop(*plain, thesis_weights)
 
@@ -198,7 +200,7 @@ def side_by_side(learn, # a `SwapLearner`
     class Keep(Callback):
         order = 99 # after the discriminator's gradients
         def after_backward(self):
-            if 'learner' not in first: first['learner'] = dict(self.loss_func.parts), gradient(learn.net), gradient(self.discriminator_callback.discriminator)
+            if 'learner' not in first: first['learner'] = self.learn.loss_func.terms | self.discriminator_callback.own_terms, gradient(learn.net), gradient(self.discriminator_callback.discriminator)
     def timed(name: str, do: Callable):
         start = clock()
         result = do()
@@ -262,8 +264,9 @@ def benchmark_training(preset: str = 'small-128', batch_size: int = 8, rounds: i
 
 def step_flops(learn, batch_size: int) -> int:
     "Floating-point operations of the Learner's step."
-    from faceshifter.training import TrainingSettings, step_cost
-    return int(step_cost(learn.net.config, learn.loss_func.identity, TrainingSettings(batch_size=batch_size), z_id_known=True)['flops'])
+    from faceshifter.training.cost import step_cost
+    from faceshifter.training.settings import TrainingSettings
+    return int(step_cost(learn.net.config, learn.swap_inputs.identity, TrainingSettings(batch_size=batch_size), z_id_known=True)['flops'])
 
 # %% ../nbs/ch6_beyond/03a_benchmark.ipynb #cell-024
 goals = {'instance': 0.38, 'thesis': 0.78, 'training': 0.6} # largest ratio to plain eager that is aimed at

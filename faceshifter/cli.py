@@ -220,18 +220,15 @@ def train(context: typer.Context,
     Every setting is an option; --settings lists them.
     """
     with friendly_errors():
-        from dataclasses import asdict
-
-        from faceshifter.training import TrainingSettings
-        from faceshifter.training import train as run
+        from faceshifter.training.learner import train as run
+        from faceshifter.training.settings import TrainingSettings
         given = parse_settings(context.args)
         if small_data and config: raise ValueError('give --small-data or --config, not both: a file may hold those settings itself.')
-        base = asdict(TrainingSettings.load(config) if config else TrainingSettings.small_data()) if small_data or config else {}
-        unknown = set(given) - set(asdict(TrainingSettings()))
-        if unknown: raise ValueError(f'no setting is called {", ".join(sorted(unknown))}: `faceshifter train --settings` lists them all.')
-        chosen = TrainingSettings(**base | given)
+        base = TrainingSettings.load(config) if config else TrainingSettings.small_data() if small_data else None
+        try: chosen = TrainingSettings.from_dict(given, base)
+        except ValueError as error: raise ValueError(f'{error}: `faceshifter train --settings` lists all settings.') from None
         if settings:
-            typer.echo('\n'.join(f'--{name.replace("_", "-"):24}{value}' for name, value in asdict(chosen).items()))
+            typer.echo('\n'.join(f'--{name.replace("_", "-"):28}{value}' for name, value in chosen.to_dict().items()))
             return
         if not chosen.data: raise ValueError('no data: give at least one folder that `faceshifter prepare` wrote.')
         typer.echo(f'wrote {run(chosen, resume)}')

@@ -469,7 +469,7 @@ def draw(self: FacePairs,
     "Which two faces pair `n` has"
     rng = np.random.default_rng((self.seed, n))
     def anyone() -> int:
-        members = self.members[min(np.searchsorted(self.chance, rng.random(), img_size="right"), len(self.members) - 1)]
+        members = self.members[min(np.searchsorted(self.chance, rng.random(), side="right"), len(self.members) - 1)]
         return int(members[rng.integers(len(members))])
     target, same = anyone(), bool(rng.random() < self.same)
     person = self.person[target]

@@ -33,12 +33,27 @@ class MultiscaleDiscriminator(nn.Module):
         super().__init__()
         self.scales = nn.ModuleList(PatchDiscriminator(base_channels, layers) for _ in range(scales))
 
+    def pyramid(self, image: Tensor) -> list[Tensor]: # (B, 3, S / 2^i, S / 2^i), one tensor a scale
+        "The image at every scale, finest first."
+        images = [image]
+        for _ in self.scales[1:]: images.append(F.avg_pool2d(images[-1], 3, 2, 1, count_include_pad=False))
+        return images
+
     def forward(self,
                 image: Tensor, # (B, 3, S, S), in [-1, 1]
                ) -> list[Tensor]: # scores, (B, 1, H_i, W_i), one tensor a scale, finest first
         "Scores of all patches at all scales."
-        scores = []
-        for i, discriminator in enumerate(self.scales):
-            if i: image = F.avg_pool2d(image, 3, 2, 1, count_include_pad=False)
-            scores.append(discriminator(image))
-        return scores
+        return [discriminator(x) for discriminator, x in zip(self.scales, self.pyramid(image))]
+
+    def forward_intermediates(self,
+                              image: Tensor, # (B, 3, S, S), in [-1, 1]
+                             ) -> tuple[list[Tensor], list[list[Tensor]]]: # scores as `forward`; at each scale what every LeakyReLU puts out
+        "Scores and features in one pass, for a feature matching loss."
+        scores, features = [], []
+        for discriminator, x in zip(self.scales, self.pyramid(image)):
+            features.append([])
+            for layer in discriminator:
+                x = layer(x)
+                if isinstance(layer, nn.LeakyReLU): features[-1].append(x)
+            scores.append(x)
+        return scores, features

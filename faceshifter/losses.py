@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['thesis_weights', 'adversarial_loss', 'identity_loss', 'attribute_loss', 'reconstruction_loss', 'total_loss',
-           'contrastive_identity_loss', 'recognizer_features', 'perceptual_loss', 'outside_loss', 'coarse_loss',
-           'spot_loss']
+           'contrastive_identity_loss', 'recognizer_features', 'perceptual_loss', 'feature_matching_loss',
+           'outside_loss', 'coarse_loss', 'spot_loss']
 
 # %% ../nbs/ch4_faceshifter/05_losses.ipynb #cell-003
 import torch
@@ -91,6 +91,14 @@ def perceptual_loss(features: list[Tensor], # of the swap
                    ) -> Tensor: # scalar, at least 0; 0 where they are equal
     "Mean absolute difference of features, each layer's as a share of its mean absolute value (after arXiv 1603.08155)."
     return sum((a - b).abs().mean() / b.abs().mean() for a, b in zip(features, wanted, strict=True)) / len(wanted)
+
+# %% ../nbs/ch4_faceshifter/05_losses.ipynb #78c45567
+def feature_matching_loss(features: list[list[Tensor]], # of the swap: by scale, by layer
+                          wanted: list[list[Tensor]], # of a real image, without gradient
+                         ) -> Tensor: # scalar, at least 0
+    "Mean absolute difference of a discriminator's features, averaged over layers and scales (arXiv 1711.11585, eq. 3)."
+    pairs = [(a, b) for one, other in zip(features, wanted, strict=True) for a, b in zip(one, other, strict=True)]
+    return sum(F.l1_loss(a, b) for a, b in pairs) / len(pairs)
 
 # %% ../nbs/ch4_faceshifter/05_losses.ipynb #2d61ba43
 def outside_loss(swapped: Tensor, # (B, 3, S, S)
