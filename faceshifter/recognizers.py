@@ -7,6 +7,7 @@ __all__ = ['residual_units', 'residual_stages', 'IResNetBlock', 'IResNet', 'Sque
            'ConvBNPReLU', 'SFace', 'MobileFaceStage', 'MobileFace', 'RecognizerEnsemble']
 
 # %% ../nbs/ch4_faceshifter/01a_recognizers.ipynb #5de4443c
+from collections.abc import Mapping
 from importlib.resources import files
 from itertools import pairwise
 
@@ -125,14 +126,15 @@ class IRSE(nn.Module):
         return F.normalize(self.output_layer(self.body(self.input_layer(face))))
 
 # %% ../nbs/ch4_faceshifter/01a_recognizers.ipynb #a4ae9d0b
-def dequantize(state: dict[str, Tensor], # integers as `name`, with `name.scale` and `name.zero` for each block of a flattened row; other tensors
+def dequantize(state: Mapping[str, Tensor], # integers as `name`, with `name.scale` and `name.zero` for each block of a flattened row; other tensors
                block: int = 64, # numbers in a block; the last one of a row may be smaller
               ) -> dict[str, Tensor]: # float32; counters as they are
     "Weights out of blocks of integers: $w = (q - \\text{zero}_b)\\,\\text{scale}_b$ (ONNX operator DequantizeLinear, version 21)."
+    quantized = {name for name in state if {f'{name}.scale', f'{name}.zero'} <= state.keys()}
     weights = {}
     for name, value in state.items():
-        if name.endswith(('.scale', '.zero')): continue
-        if f'{name}.scale' in state:
+        if name.endswith(('.scale', '.zero')) and name.rpartition('.')[0] in quantized: continue
+        if name in quantized:
             rows = value.float().flatten(1) if value.ndim > 1 else value.float()
             spread = lambda x: x.float().repeat_interleave(block, dim=-1)[..., :rows.shape[-1]]
             value = ((rows - spread(state[f'{name}.zero'])) * spread(state[f'{name}.scale'])).view(value.shape)
