@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['kinds', 'random_occluder', 'glasses', 'composite']
 
-# %% ../nbs/ch6_beyond/02a_occluders.ipynb #58940a0e
+# %% ../nbs/ch6_beyond/02a_occluders.ipynb #c59277dd
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .drawing import Canvas, Occluder, Paint, Relief, Scene, cloth, lambert, random_color, read_scene, skin, smooth_curve, soft_copy, texture
+from .drawing import Canvas, Occluder, Paint, Relief, Scene, cloth, lambert, random_color, read_scene, rotate, skin, smooth_curve, soft_copy, texture
 from .faces import image_to_tensor, to_pil
 
 # %% ../nbs/ch6_beyond/02a_occluders.ipynb #90516280
@@ -73,7 +73,7 @@ def _draw_glasses(rng: np.random.Generator, scene: Scene, shape: str | None = No
     x, y = scene.grid()
     level = np.clip((y - cy) / (2 * b) + 0.5, 0, 1)
     dark = {'clear': 0.03 + 0.05 * rng.random(), 'tinted': rng.uniform(0.2, 0.5), 'dark': rng.uniform(0.75, 0.97), 'gradient': rng.uniform(0.6, 0.95) - rng.uniform(0.3, 0.6) * level}[tint]
-    paint.add(glass * np.clip(dark, 0, 1), random_color(rng, 0.95) * (0.5 if tint in ('dark', 'gradient') else 1))
+    paint.add(glass * np.clip(np.float32(dark), 0, 1), random_color(rng, 0.95) * (0.5 if tint in ('dark', 'gradient') else 1))
     _reflections(rng, paint, glass, cx, cy, a, b, rng.uniform(0, 0.5) if tint in ('dark', 'gradient') or rng.random() < 0.25 else rng.uniform(0, 0.15))
     # A rod's light: bright where it turns to the light, over the frame's own color.
     unit = float(np.linalg.norm(scene.right))
@@ -99,7 +99,7 @@ def _draw_hand(rng: np.random.Generator, scene: Scene, microphone: bool = False)
     "The back of a hand with one to four fingers and a thumb, from below or from a side; its lengths are a grown-up's."
     side = rng.choice([-1., 1.])
     if microphone: # the fist around a handle
-        tip, angle = np.array([rng.uniform(-0.4, 0.4), rng.uniform(1.15, 1.75)]), rng.uniform(-0.5, 0.5)
+        tip, angle = np.array([rng.uniform(-0.5, 0.5), rng.uniform(0.8, 1.6)]), rng.uniform(-0.9, 0.9)
     else:
         tip = np.array([side * rng.uniform(-0.1, 0.75), rng.uniform(-0.3, 1.3)])
         angle = side * (rng.uniform(0.1, 1.0) if rng.random() < 0.65 else rng.uniform(1.0, 1.7))
@@ -133,7 +133,7 @@ def _draw_hand(rng: np.random.Generator, scene: Scene, microphone: bool = False)
         for place in (0.45, 0.75): # creases, or the wrinkles over a joint
             for step in rng.uniform(-0.025, 0.025, 3):
                 middle = at(i) + (place + step) * length * way + sway
-                creases.line(smooth_curve([middle - 0.75 * width * across, middle + rng.uniform(0.01, 0.05) * up, middle + 0.75 * width * across], 8), 0.014, int(rng.integers(80, 200)))
+                creases.line([middle - 0.75 * width * across, middle + rng.uniform(0.01, 0.05) * up, middle + 0.75 * width * across], 0.014, int(rng.integers(80, 200)))
         if dorsal:
             end, w = at(i) + length * way + 0.4 * sway, 0.62 * width
             nails.polygon(smooth_curve([end - 0.03 * up - 0.6 * w * across, end - 0.01 * up, end - 0.03 * up + 0.6 * w * across, end - 0.12 * up + w * across, end - 0.25 * up + 0.85 * w * across,
@@ -153,24 +153,26 @@ def _draw_microphone(rng: np.random.Generator, scene: Scene, tip: np.ndarray, up
     handle, head, fist = Relief(scene), Relief(scene), Relief(scene)
     low = tip - radius * up
     handle.tube(smooth_curve([low, low - 1.5 * up, low - 3.2 * up]), radius * np.linspace(0.62, 0.4, 24))
-    t = np.linspace(-1, 1, 24)
+    t = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 24))
     oval = rng.uniform(1, 1.25)
     head.tube(tip + t[:, None] * oval * radius * up, radius * np.sqrt(np.maximum(1 - t * t, 0)))
     paint = Paint(scene)
-    paint.shadow(np.maximum(handle.mask.alpha(), head.mask.alpha()), rng.uniform(0.05, 0.2), 0.08, rng.uniform(0.3, 0.6))
-    paint.add(handle.mask.alpha(), random_color(rng, 0.8), handle.shade() + 0.6 * np.maximum(handle.shade() - 1, 0))
+    handle_alpha, head_alpha = handle.mask.alpha(), head.mask.alpha()
+    paint.shadow(np.maximum(handle_alpha, head_alpha), rng.uniform(0.05, 0.2), 0.08, rng.uniform(0.3, 0.6))
+    shade = handle.shade()
+    paint.add(handle_alpha, random_color(rng, 0.8), shade + 0.6 * np.maximum(shade - 1, 0))
     x, y = scene.grid()
     if foam: relief, color = 1.2 * texture(rng, scene.img_size, 2) + 1.5 * texture(rng, scene.img_size), random_color(rng, 0.7)
     else:
-        u, v = (x * across[0] + y * across[1], x * up[0] + y * up[1])
+        u, v = rotate(x, y, across)
         k = rng.uniform(55, 90)
         relief, color = np.sin(k * (u + v)) * np.sin(k * (u - v)), np.full(3, rng.uniform(0.08, 0.65))
-    paint.add(head.mask.alpha(), color, head.shade(0.02, (0.35 if foam else 0.9) * relief.astype(np.float32)))
+    paint.add(head_alpha, color, head.shade(0.045, (0.35 if foam else 0.9) * relief.astype(np.float32)))
     if not foam:
         ring = Canvas(scene)
         middle = tip - 0.72 * radius * up
         ring.line(smooth_curve([middle - 0.75 * radius * across, middle - 0.12 * up, middle + 0.75 * radius * across]), 0.09)
-        paint.add(ring.alpha(), np.full(3, rng.uniform(0.1, 0.7)), 0.5 + 0.5 * np.abs(np.cos(6 * (x * across[0] + y * across[1]))))
+        paint.add(ring.alpha(), np.full(3, rng.uniform(0.1, 0.7)), 0.5 + 0.5 * np.abs(np.cos(6 * rotate(x, y, across)[0])))
     if rng.random() < 0.7:
         flip, start = rng.choice([-1, 1]), low - rng.uniform(0.2, 0.9) * up
         back = start - 0.6 * up + 0.5 * flip * across
@@ -215,7 +217,7 @@ def _draw_cap(rng: np.random.Generator, scene: Scene) -> Paint:
 def _emblem(rng: np.random.Generator, paint: Paint, center: Sequence[float]):
     "Letters or a badge."
     scene, canvas = paint.scene, Canvas(paint.scene)
-    x, y = canvas.place([center])[0]
+    x, y = canvas.place([center])
     size = rng.uniform(0.2, 0.5) * canvas.unit
     if rng.random() < 0.6: canvas.draw.text((x, y), _word(rng, 1, 4), fill=255, font=_font(int(size)), anchor='mm', stroke_width=int(size / 20))
     else: canvas.draw.ellipse((x - size / 2, y - 0.4 * size, x + size / 2, y + 0.4 * size), fill=255)
@@ -264,27 +266,33 @@ def _draw_hair(rng: np.random.Generator, scene: Scene) -> Paint:
         root = np.array([side * rng.uniform(-0.6, 1), -1.9]) + rng.normal(0, 0.15, (n, 2))
         tip = np.array([side * rng.uniform(-0.3, 1.1), rng.uniform(-0.2, 1.6)]) + rng.normal(0, 0.3, (n, 2))
     # Strands come in tufts: those of a tuft bend alike and meet at their tips.
-    tufts = np.round(u * rng.integers(2, 7)).astype(int)
-    pull = {k: (rng.normal(0, 0.18, 2), rng.normal(0, 0.08, 2), rng.normal(0, 0.12)) for k in np.unique(tufts)}
+    tufts = np.round(u * rng.uniform(1.5, 6)).astype(int)
+    sweep = rng.normal(0, 0.25, 2)
+    pull = {k: (sweep + rng.normal(0, 0.15, 2), rng.normal(0, 0.1, 2), rng.normal(0, 0.12)) for k in np.unique(tufts)}
+    for k in pull: tip[tufts == k] = 0.35 * tip[tufts == k] + 0.65 * tip[tufts == k].mean(0)
     bend, shift, light = (np.array([pull[t][i] for t in tufts]) for i in range(3))
     middle = (root + tip) / 2 + bend + rng.normal(0, 0.02, (n, 2))
     if style != 'loose': middle[:, 0] += 0.3 * (root - tip)[:, 0]
-    s = np.linspace(0, 1, 14)[:, None]
+    s = np.linspace(0, 1, 12)[:, None]
     strands = (1 - s) ** 2 * root[:, None] + 2 * s * (1 - s) * middle[:, None] + s * s * (tip + shift)[:, None]
+    strands[..., 0] += rng.uniform(0, 0.08) * np.sin(rng.uniform(3, 10) * s[:, 0] + 3 * light[:, None]) * s[:, 0] # waves
     shape, value = Canvas(scene), Canvas(scene)
-    places = (2 * scene.to_pixels(strands.reshape(-1, 2))).reshape(n, 14, 2)
-    thick = value.unit * (rng.uniform(0.015, 0.05, n) if style != 'loose' else rng.uniform(0.006, 0.02, n))
+    places = (2 * scene.to_pixels(strands.reshape(-1, 2))).reshape(n, 12, 2)
+    thick = value.unit * (rng.uniform(0.012, 0.035, n) if style != 'loose' else rng.uniform(0.006, 0.02, n))
     gray = np.clip(255 * (0.5 + light + rng.normal(0, 0.13, n)), 30, 255).astype(int)
+    if style != 'loose': # what lies below: wide and dark
+        thick[:n // 6] *= 4
+        gray[:n // 6] = gray[:n // 6] * 2 // 3
     for strand, width, brightness in zip(places.tolist(), thick.tolist(), gray.tolist()):
         strand = list(map(tuple, strand))
-        for part, slim in ((strand[:9], 1.), (strand[8:12], 0.7), (strand[11:], 0.35)):
+        for part, slim in ((strand[:8], 1.), (strand[7:10], 0.6), (strand[9:], 0.3)):
             shape.draw.line(part, 255, max(1, round(slim * width)))
             value.draw.line(part, brightness, max(1, round(slim * width)))
     alpha = shape.alpha()
     shade = value.alpha() / np.maximum(alpha, 0.05)
     x, y = scene.grid()
     sheen = np.exp(-((y + rng.uniform(0.2, 1.2) - 0.3 * x * x) / rng.uniform(0.15, 0.5)) ** 2)
-    shade = shade * (1.2 + 0.35 * scene.light[0] * np.clip(x, -1, 1) + rng.uniform(0, 0.9) * sheen)
+    shade = shade * (1.2 + 0.35 * float(scene.light[0]) * np.clip(x, -1, 1) + rng.uniform(0, 0.9) * sheen)
     melanin, red = rng.beta(0.8, 0.8), rng.random() ** 2
     color = (1 - melanin) * np.array([0.85, 0.68, 0.45]) + melanin * np.array([0.06, 0.045, 0.04]) + red * (1 - melanin) * np.array([0, -0.2, -0.25])
     if rng.random() < 0.12: color = np.full(3, rng.uniform(0.35, 0.9))
@@ -308,7 +316,7 @@ def _draw_mask(rng: np.random.Generator, scene: Scene) -> Paint:
         for low, high in ((0.66, 0.2), (1.2, 0.75)): loops.line(smooth_curve(np.array([[side - 0.03, low, -0.5], [1.05, (low + high) / 2 + 0.03, -0.75], [1.12, high, -1.]]) * [s, 1, 1]), 0.03)
     fine = 0.15 * texture(rng, scene.img_size, 2) + 0.2 * texture(rng, scene.img_size) + 1.5 * texture(rng, scene.img_size, 3)
     color = np.array([[0.62, 0.8, 0.88], [0.93, 0.94, 0.95], [0.1, 0.1, 0.11], [0.55, 0.78, 0.7], [0.85, 0.6, 0.68]][int(rng.choice(5, p=(0.4, 0.3, 0.14, 0.1, 0.06)))]) * rng.uniform(0.9, 1.05)
-    color = color[:, None, None] * np.ones((1, *x.shape), np.float32)
+    color = color.astype(np.float32)[:, None, None] * np.ones((1, *x.shape), np.float32)
     if style == 'pleats':
         fold = (yy - 0.12 * x * x - 0.75) / rng.uniform(0.2, 0.28)
         depth = np.clip(1 - np.abs(fold - 1.2) / 1.8, 0, 1) > 0
@@ -338,7 +346,8 @@ def _draw_scarf(rng: np.random.Generator, scene: Scene) -> Paint:
         relief.tube(flat(smooth_curve(fold, 30)), radius * (0.7 + 0.3 * np.sin(np.linspace(0, np.pi, 30))), 0.05, rng.uniform(0.5, 1.1))
     x, y = scene.grid()
     angle = rng.normal(0, 0.4)
-    fine, color = cloth(rng, scene, np.cos(angle) * y + np.sin(angle) * x, np.cos(angle) * x - np.sin(angle) * y)
+    u, v = rotate(x, y, [np.cos(angle), -np.sin(angle)])
+    fine, color = cloth(rng, scene, v, u)
     paint, alpha = Paint(scene), relief.mask.alpha()
     paint.shadow(alpha, rng.uniform(0.02, 0.08), 0.06, rng.uniform(0.3, 0.6))
     paint.add(alpha, color, relief.shade(0.03, fine.astype(np.float32)))
@@ -357,7 +366,7 @@ def _draw_bar(rng: np.random.Generator, scene: Scene) -> Paint:
     along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     relief, flat = Relief(scene), lambda p: np.c_[p, np.zeros(len(p))]
     x, y = scene.grid()
-    u, v = (x - center[0]) * along[0] + (y - center[1]) * along[1], (x - center[0]) * across[0] + (y - center[1]) * across[1]
+    u, v = rotate(x, y, along, center)
     style = str(rng.choice(['pole', 'board', 'telephone', 'plain'], p=(0.3, 0.25, 0.25, 0.2)))
     fine, color = 0.2 * texture(rng, scene.img_size, 2), random_color(rng)[:, None, None] * np.ones((1, *x.shape), np.float32)
     if style == 'pole': relief.tube(flat(center + np.linspace(-4, 4, 12)[:, None] * along), np.full(12, rng.uniform(0.05, 0.28)))
@@ -368,9 +377,9 @@ def _draw_bar(rng: np.random.Generator, scene: Scene) -> Paint:
         corners = np.repeat([[1, 1], [-1, 1], [-1, -1], [1, -1]], 6, axis=0) * [a - c, b - c] + c * np.stack([np.cos(turn), np.sin(turn)], -1)
         relief.mask.polygon(flat(center + corners[:, :1] * along + corners[:, 1:] * across))
         if style == 'board':
-            rings = np.sin(40 * v + 6 * texture(rng, scene.img_size, 3))
+            rings = np.sin(rng.uniform(25, 60) * v + 1.5 * texture(rng, scene.img_size, 3) + 0.3 * texture(rng, scene.img_size))
             grain = 1 + 0.03 * texture(rng, scene.img_size) + 0.12 * rings + 0.05 * texture(rng, scene.img_size, 2)
-            color = np.array([0.62, 0.43, 0.26])[:, None, None] * grain * rng.uniform(0.5, 1.4)
+            color = np.array([0.62, 0.43, 0.26], np.float32)[:, None, None] * grain * rng.uniform(0.5, 1.4)
         if style == 'telephone':
             lens = np.hypot(u - 0.8, v - 0.25)
             color = np.where((lens < 0.09) | ((np.hypot(u - 0.8, v + 0.02)) < 0.09), 0.03, color)
@@ -388,8 +397,9 @@ def _draw_lettering(rng: np.random.Generator, scene: Scene) -> Paint:
     S2 = 2 * scene.img_size
     style = str(rng.choice(['caption', 'stamp', 'watermark']))
     size = int(S2 * {'caption': rng.uniform(0.06, 0.13), 'stamp': rng.uniform(0.12, 0.4), 'watermark': rng.uniform(0.05, 0.1)}[style])
-    center = canvas.place([[rng.uniform(-0.5, 0.5), rng.uniform(-0.6, 1.7)]])[0]
-    places = [center] if style != 'watermark' else [(center[0] + i * size * 5, center[1] + j * size * 2.2) for i in range(-3, 4) for j in range(-4, 5)]
+    center = canvas.place([[rng.uniform(-0.5, 0.5), rng.uniform(-0.6, 1.7)]])
+    angle = rng.uniform(-40, 40) if style != 'caption' else 0
+    places = [center] if style != 'watermark' else [(center[0] + i * size * 5, center[1] + j * size * 2.5 + i * size) for i in range(-3, 4) for j in range(-4, 5)]
     word, border = ' '.join(_word(rng, 3, 7) for _ in range(1 if style != 'caption' else 3)), int(size * rng.uniform(0, 0.12))
     for target, stroke in ((outline, border), (canvas, border // 4)):
         if target is outline and not border: continue
@@ -397,12 +407,10 @@ def _draw_lettering(rng: np.random.Generator, scene: Scene) -> Paint:
         box = font.getbbox(word, anchor='mm', stroke_width=stroke)
         stamp = Image.new('L', (int(box[2] - box[0]) + 2, int(box[3] - box[1]) + 2))
         ImageDraw.Draw(stamp).text((-box[0], -box[1]), word, fill=255, font=font, anchor='mm', stroke_width=stroke)
-        for place in places: target.image.paste(255, (int(place[0] + box[0]), int(place[1] + box[1])), stamp)
+        if angle: stamp = stamp.rotate(angle, Image.Resampling.BILINEAR, expand=True)
+        for x, y in places: target.image.paste(255, (int(x - stamp.width / 2), int(y - stamp.height / 2)), stamp)
     band = style == 'caption' and rng.random() < 0.5
     if band: outline.draw.rectangle((0, center[1] - 0.8 * size, S2, center[1] + 0.8 * size), fill=255)
-    if style != 'caption':
-        angle = rng.uniform(-40, 40)
-        canvas.image, outline.image = (c.image.rotate(angle, Image.Resampling.BILINEAR, center=center) for c in (canvas, outline))
     paint, light = Paint(scene), rng.random() < 0.6
     strength = rng.uniform(0.35, 0.8) if style == 'watermark' else rng.uniform(0.7, 1)
     color = random_color(rng, 0.0 if light else 1.0)
@@ -414,12 +422,12 @@ def _draw_shadow(rng: np.random.Generator, scene: Scene) -> Paint:
     "The shadow of an edge, of a blind, of leaves: what lies under it stays visible."
     x, y = scene.grid()
     angle, soft = rng.uniform(0, 2 * np.pi), 10 ** rng.uniform(-1.9, -0.6)
-    u = (x - rng.uniform(-0.6, 0.6)) * np.cos(angle) + (y - rng.uniform(-0.3, 1.3)) * np.sin(angle)
+    u, v = rotate(x, y, [np.cos(angle), np.sin(angle)], [rng.uniform(-0.6, 0.6), rng.uniform(-0.3, 1.3)])
     style = str(rng.choice(['edge', 'blind', 'leaves', 'corner']))
-    if style == 'edge': u = u + rng.uniform(0, 0.15) * np.sin(rng.uniform(1, 4) * (y * np.cos(angle) - x * np.sin(angle))) # a nose and a cheek bend it
+    if style == 'edge': u = u + rng.uniform(0, 0.15) * np.sin(rng.uniform(1, 4) * v) # a nose and a cheek bend it
     if style == 'blind': u = np.sin(u * rng.uniform(4, 14)) * 0.3
     if style == 'leaves': u = (texture(rng, scene.img_size, 3) + 0.05 * texture(rng, scene.img_size) - rng.uniform(-0.6, 0.6)) * 0.25
-    if style == 'corner': u = np.minimum(u, (x - rng.uniform(-0.6, 0.6)) * np.sin(angle) - (y - rng.uniform(-0.3, 1.3)) * np.cos(angle))
+    if style == 'corner': u = np.minimum(u, v + rng.uniform(-0.6, 0.6))
     alpha = np.clip(0.5 + u / np.float32(soft), 0, 1).astype(np.float32)
     paint = Paint(scene)
     paint.add(alpha * alpha * (3 - 2 * alpha) * rng.uniform(0.3, 0.75), scene.skin * rng.uniform(0.02, 0.2) + np.array([0, 0, 0.02]))
