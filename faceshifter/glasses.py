@@ -74,7 +74,9 @@ def draw_glasses(rng: np.random.Generator, scene: Scene, shape: str | None = Non
     shade = lambert(soft_copy(frame, max(1, 0.3 * thick * unit)) * np.float32(0.8 * thick * unit), scene)
     color = rng.choice([0.15, 0.55, 0.75]) * np.array([1, rng.uniform(0.8, 1), rng.uniform(0.5, 1)]) if metal else random_color(rng, 0.8)
     shade = 0.55 * shade + 0.45 * np.maximum(shade, 0) ** (4 if metal else 2)
-    if not metal and rng.random() < 0.3: shade = shade * (1 + 0.5 * np.tanh(1.5 * texture(rng, scene.img_size))) # tortoise shell
+    if not metal and rng.random() < 0.25: # tortoise shell
+        color = np.array([0.5, 0.27, 0.12], np.float32)
+        shade = shade * (0.75 + 0.6 * np.tanh(1.2 * texture(rng, scene.img_size, 3) + 0.5 * texture(rng, scene.img_size)))
     paint.add(frame * (1. if rng.random() < 0.85 else rng.uniform(0.35, 0.7)), color, shade)
     return paint
 

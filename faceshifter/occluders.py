@@ -204,7 +204,7 @@ def _draw_hair(rng: np.random.Generator, scene: Scene) -> Paint:
     s = np.linspace(0, 1, 12)[:, None]
     strands = (1 - s) ** 2 * root[:, None] + 2 * s * (1 - s) * middle[:, None] + s * s * (tip + shift)[:, None]
     strands[..., 0] += rng.uniform(0, 0.08) * np.sin(rng.uniform(3, 10) * s[:, 0] + 3 * light[:, None]) * s[:, 0] # waves
-    shape, value = Canvas(scene), Canvas(scene)
+    value = Canvas(scene)
     places = (2 * scene.to_pixels(strands.reshape(-1, 2))).reshape(n, 12, 2)
     thick = value.unit * (rng.uniform(0.012, 0.035, n) if style != 'loose' else rng.uniform(0.006, 0.02, n))
     gray = np.clip(255 * (0.5 + light + rng.normal(0, 0.13, n)), 30, 255).astype(int)
@@ -214,10 +214,11 @@ def _draw_hair(rng: np.random.Generator, scene: Scene) -> Paint:
     for strand, width, brightness in zip(places.tolist(), thick.tolist(), gray.tolist()):
         strand = list(map(tuple, strand))
         for part, slim in ((strand[:8], 1.), (strand[7:10], 0.6), (strand[9:], 0.3)):
-            shape.draw.line(part, 255, max(1, round(slim * width)))
             value.draw.line(part, brightness, max(1, round(slim * width)))
-    alpha = shape.alpha()
-    shade = value.alpha() / np.maximum(alpha, 0.05)
+    shade = value.alpha()
+    value.image = value.image.point([0] + 255 * [255])
+    alpha = value.alpha()
+    shade = shade / np.maximum(alpha, 0.05)
     x, y = scene.grid()
     sheen = np.exp(-((y + rng.uniform(0.2, 1.2) - 0.3 * x * x) / rng.uniform(0.15, 0.5)) ** 2)
     shade = shade * (1.2 + 0.35 * float(scene.light[0]) * np.clip(x, -1, 1) + rng.uniform(0, 0.9) * sheen)
