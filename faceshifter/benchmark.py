@@ -28,7 +28,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .deployment import available_backends, example_inputs, export_onnx, time_interleaved, load_backend
+from .deployment import available_backends, example_inputs, export_onnx, load_backend, time_interleaved
 from .generator import AEIConfig, AEINet
 from .losses import adversarial_loss, attribute_loss, identity_loss, reconstruction_loss, thesis_weights
 from .weights import atomic_write
