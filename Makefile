@@ -39,7 +39,7 @@ clean: ## forget the site and what passed before
 
 .venv/swap: settings.ini setup.py | .venv/bin/python
 	@echo "Installing the library into .venv; PyTorch is large, this takes some minutes."
-	.venv/bin/python -m pip install --quiet --editable '.[offline]'
+	.venv/bin/python -m pip install --quiet --editable .
 	@touch $@
 
 .venv/dev: settings.ini setup.py | .venv/bin/python

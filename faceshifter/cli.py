@@ -42,6 +42,7 @@ def friendly_errors() -> Iterator[None]:
     except (ValueError, OSError, ImportError, MemoryError, pickle.UnpicklingError) as error:
         named = isinstance(error, OSError) and error.filename and error.strerror
         said = f"'{error.filename}': {error.strerror}" if named else str(error) or type(error).__name__
+        if getattr(error, 'name', '') in ('fastai', 'accelerate', 'pydantic', 'tomli_w'): said += ". It is needed to train: pip install 'faceshifter[train]'"
         fail(' '.join(said.split()))
 
 def report(values: dict[str, Any], text: str, json: bool, quiet: bool):

@@ -41,8 +41,8 @@ margins = {
 class ArcFaceHead(nn.Module):
     "What a face recognizer is trained with: softmax over cosines, the right class handicapped by a margin (eq. 4.1; arXiv 1801.07698)."
     def __init__(self,
-                 embedding: int, # size D of an embedding
-                 classes: int, # people in the training set
+                 embedding_dim: int, # D
+                 n_classes: int, # people in the training set
                  s: float = 64., # scale of the cosines
                  m: float = 0.5, # margin: radians for 'arcface'; about 0.35 suits 'cosface', 1.35 to 4 'sphereface'
                  margin: str = 'arcface', # where the margin goes: 'arcface', 'cosface' or 'sphereface'
@@ -50,12 +50,12 @@ class ArcFaceHead(nn.Module):
         super().__init__()
         if margin not in margins: raise ValueError(f'no margin {margin!r}; there are {", ".join(margins)}')
         self.s, self.m, self.margin = s, m, margin
-        self.weight = nn.Parameter(torch.randn(classes, embedding)) # the centers $W_j$, of any length
+        self.weight = nn.Parameter(torch.randn(n_classes, embedding_dim)) # the centers $W_j$, of any length
 
     def logits(self,
                z: Tensor, # embeddings, (B, D), of any length
                label: Tensor | None = None, # right classes, (B,), which get the margin; None: no margin, to classify with
-              ) -> Tensor: # (B, classes)
+              ) -> Tensor: # (B, n_classes)
         "$s\\cos\\theta_j$, with the margin at $j = y_i$. In the precision of the centers: half precision cannot hold small angles."
         with torch.autocast(z.device.type, enabled=False):
             z, center = F.normalize(z.to(self.weight.dtype)), F.normalize(self.weight)
@@ -151,5 +151,5 @@ def from_name(cls: IdentityEncoder,
              ) -> IdentityEncoder: # frozen, in evaluation mode
     "An encoder with published weights: 'sface', 'mobileface' and 'sface+mobileface' come with the package; others work once they are put into `identity_backbones`."
     if name not in identity_backbones:
-        raise ValueError(f'no identity encoder {name!r}; there is {", ".join(identity_backbones)}. Weights in a file: IdentityEncoder(load_identity(path))')
+        raise ValueError(f'no identity encoder {name!r}; there are {", ".join(identity_backbones)}. Weights in a file: IdentityEncoder(load_identity(path))')
     return cls(identity_backbones[name](), **kwargs).freeze().eval()

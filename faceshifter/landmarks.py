@@ -82,11 +82,11 @@ class FaceMesh(nn.Module):
         offset = landmarks.new_tensor([self.margin, self.margin, 0])
         return (landmarks - offset) * (crop.shape[-1] / (self.input_size - 2 * self.margin))
 
-# %% ../nbs/ch5_experiments/01a_landmarks.ipynb #77ee7197
+# %% ../nbs/ch5_experiments/01a_landmarks.ipynb #8ce0b432
 def _load_triangles() -> Tensor:
     with safe_open(files('faceshifter') / 'weights_data/facemesh.safetensors', framework='pt') as file: return file.get_tensor('triangles').long()
 
-mesh_triangles = _load_triangles() # (898, 3): indices of the corners, clockwise as one sees them; the last 18 lie inside the mouth
+mesh_triangles = _load_triangles() # (898, 3): indices of the corners, counterclockwise as one sees them; the last 18 lie inside the mouth
 
 landmark_groups = { # closed rings in order, except 'nose'; left and right are the subject's
     'face_oval': (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
@@ -138,7 +138,7 @@ def mouth_opening(landmarks: Tensor, # (B, 468, 3)
     "Distance of the inner lips divided by the width of the mouth's opening."
     return _ratio(landmarks, pairs=((13, 14), (82, 87), (312, 317)), corners=(78, 308))
 
-# %% ../nbs/ch5_experiments/01a_landmarks.ipynb #c21c4a11
+# %% ../nbs/ch5_experiments/01a_landmarks.ipynb #5ce87586
 def head_pose(landmarks: Tensor, # (B, 468, 3)
              ) -> Tensor: # (B, 3): yaw, pitch and roll in degrees
     "Turn of the head out of the eyes' line and the line from forehead to nose. Yaw is positive to the image's right, pitch up, roll clockwise."
@@ -149,5 +149,5 @@ def head_pose(landmarks: Tensor, # (B, 468, 3)
     z = torch.linalg.cross(x, y) # into the head
     yaw = torch.atan2(-z[:, 0], z[:, 2].hypot(z[:, 1]))
     pitch = torch.atan2(z[:, 1], z[:, 2])
-    roll = torch.atan2(x[:, 1], x[:, 0])
+    roll = torch.atan2(-y[:, 0], x[:, 0])
     return torch.stack([yaw, pitch, roll], -1).rad2deg()

@@ -150,7 +150,7 @@ published = {
         '937f5f88e4d006e97b343e73e65dfa55dfbe2483641b9668395b027f46b97ed7', 2_184_912, 'faceshifter/weights_data/mobileface.safetensors', 'Comes with the package.'),
     'facemesh': PublishedWeights(
         'facemesh.safetensors', '468 facial landmarks, MediaPipe', 'Apache-2.0', (),
-        '9276c40f324bfefd20df60899cccb97a9c2208ff32cfb87f364ff8a1e86c6efc', 1_172_100, 'faceshifter/weights_data/facemesh.safetensors', 'Comes with the package.'),
+        '0077cc7ccc225eeb67b7474f03354f11841155f5b536e763321d9bc68851d0e0', 1_172_100, 'faceshifter/weights_data/facemesh.safetensors', 'Comes with the package.'),
     'ghost-1-block': PublishedWeights('G_unet_1block.pth', 'AEI-Net with one AAD layer a block, GHOST', 'not verified',
         (f'{_ghost}/sber-swap-v2.0/G_unet_1block.pth',), note=_no_hash),
     'ghost-2-blocks': PublishedWeights('G_unet_2blocks.pth', 'AEI-Net with two AAD layers a block, GHOST', 'not verified',

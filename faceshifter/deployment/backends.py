@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SwapFn', 'load_backend', 'available_backends', 'auto_backend', 'fastest_backend', 'fast_precision']
 
-# %% ../../nbs/ch6_beyond/03b_backends.ipynb #67dec208
+# %% ../../nbs/ch6_beyond/03b_backends.ipynb #b51d9902
 import hashlib
 import os
 import threading
@@ -19,19 +19,13 @@ from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
-from torch.utils.benchmark import timer
 
-from faceshifter.deployment.export import (
-    _import_optional,
-    _onnx_session,
-    example_inputs,
-    export_onnx,
-)
-from .optimize import optimize
 from ..generator import AEINet
 from ..weights import cache_folder
+from .export import _import_optional, _onnx_session, example_inputs, export_onnx
+from .optimize import optimize
 
-# %% ../../nbs/ch6_beyond/03b_backends.ipynb #d8fc18b2
+# %% ../../nbs/ch6_beyond/03b_backends.ipynb #f5c99107
 SwapFn = Callable[[Tensor, Tensor], Tensor] # target (B, 3, S, S) and z_id (B, D) to swapped (B, 3, S, S)
 
 def _eager(model: AEINet) -> SwapFn:
@@ -61,7 +55,7 @@ def _openvino(path: str | Path) -> SwapFn:
         return torch.from_numpy(own.request.infer([target.numpy(), z_id.numpy()])[0].copy())
     return swap
 
-# %% ../../nbs/ch6_beyond/03b_backends.ipynb #4afea35b
+# %% ../../nbs/ch6_beyond/03b_backends.ipynb #2f8cf539
 os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 def _not_forked(swap: SwapFn, name: str) -> SwapFn:
@@ -72,7 +66,7 @@ def _not_forked(swap: SwapFn, name: str) -> SwapFn:
         return swap(target, z_id)
     return checked
 
-# %% ../../nbs/ch6_beyond/03b_backends.ipynb #134d2c06
+# %% ../../nbs/ch6_beyond/03b_backends.ipynb #de049c85
 _onnx_backends = {'onnxruntime': _onnxruntime, 'openvino': _openvino}
 _backends = {'eager': _eager, 'optimized': _optimized, 'compiled': _compiled} | _onnx_backends # the first is the plain network
 
@@ -100,7 +94,7 @@ def load_backend(model: AEINet, # in evaluation mode
     if name == 'compiled': return _not_forked(_compiled(model), name)
     return _not_forked(_onnx_backends[name](onnx) if onnx else _from_cache(_onnx_backends[name], model), name)
 
-# %% ../../nbs/ch6_beyond/03b_backends.ipynb #9ea030e1
+# %% ../../nbs/ch6_beyond/03b_backends.ipynb #768770ec
 def available_backends(device: str | torch.device = 'cpu') -> list[str]: # names that `load_backend` takes
     "The back ends that can work here: ONNX Runtime and OpenVINO only on a CPU, and only if they are installed."
     on_cpu, onnx = torch.device(device).type == 'cpu', ('onnx', 'onnxscript', 'onnxruntime')
@@ -109,19 +103,22 @@ def available_backends(device: str | torch.device = 'cpu') -> list[str]: # names
         return name not in _onnx_backends or on_cpu and all(find_spec(package) for package in {*onnx, name})
     return [name for name in _backends if works(name)]
 
-# %% ../../nbs/ch6_beyond/03b_backends.ipynb #168ce1f6
+# %% ../../nbs/ch6_beyond/03b_backends.ipynb #e0213e70
 def auto_backend(model: AEINet, # in evaluation mode
                 ) -> str: # 'optimized' or 'eager'
     "The back end that needs no preparation and is the faster one as a rule."
     weight, plain = next(model.parameters()), model.config.patch_size == 1 and not model.config.guided
     return 'optimized' if weight.device.type == 'cpu' and weight.dtype == torch.float32 and plain else 'eager'
 
-# %% ../../nbs/ch6_beyond/03b_backends.ipynb #e09c787e
+# %% ../../nbs/ch6_beyond/03b_backends.ipynb #0723c487
 def _time_in_turn(work: dict[str, Callable[[], object]], # by name, what to do
                   rounds: int = 5, # after one that is not counted
-                  clock: Callable[[], float] = timer, # or `time.process_time`, which other programs on the machine disturb less
+                  clock: Callable[[], float] | None = None, # None: that of `torch.utils.benchmark`; or `time.process_time`, which other programs disturb less
                  ) -> dict[str, float]: # seconds, the median of the rounds
     "Do several things in turn and say how long each takes."
+    if clock is None:
+        from torch.utils.benchmark import timer # loads PyTorch's compilers, which a swap does not need
+        clock = timer
     taken = {name: [] for name in work}
     for _ in range(rounds + 1):
         for name, do in work.items():
@@ -144,7 +141,7 @@ def fastest_backend(model: AEINet, # in evaluation mode
     best = min(seconds, key=seconds.get)
     return best, found[best], seconds
 
-# %% ../../nbs/ch6_beyond/03b_backends.ipynb #ddf362e5
+# %% ../../nbs/ch6_beyond/03b_backends.ipynb #839b6ed8
 def fast_precision(device: str | torch.device = 'cpu') -> torch.dtype: # bfloat16, float16 or float32
     "The precision of 16 bits that the device has matrix instructions for, else float32."
     if torch.device(device).type == 'cuda':

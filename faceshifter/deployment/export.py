@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['example_inputs', 'export_onnx']
 
-# %% ../../nbs/ch6_beyond/03a_export.ipynb #32541c94
+# %% ../../nbs/ch6_beyond/03a_export.ipynb #dfdcb36a
 import os
 import sys
 import warnings
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..generator import AEINet
 
-# %% ../../nbs/ch6_beyond/03a_export.ipynb #4e8eb940
+# %% ../../nbs/ch6_beyond/03a_export.ipynb #c34da76e
 def _import_optional(package: str) -> ModuleType: # ImportError: the package is missing; names the extra that has it
     "Import an optional package with its telemetry turned off."
     os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
@@ -33,7 +33,7 @@ def _import_optional(package: str) -> ModuleType: # ImportError: the package is 
             del sys.modules['openvino_telemetry']
             if telemetry: sys.modules['openvino_telemetry'] = telemetry
 
-# %% ../../nbs/ch6_beyond/03a_export.ipynb #4f655886
+# %% ../../nbs/ch6_beyond/03a_export.ipynb #1f73742d
 def example_inputs(model: AEINet,
                    batch: int = 1, # how many
                    seed: int = 0,
@@ -44,7 +44,7 @@ def example_inputs(model: AEINet,
     z_id = F.normalize(torch.randn(batch, model.config.embedding_dim, generator=random))
     return target.to(like), z_id.to(like)
 
-# %% ../../nbs/ch6_beyond/03a_export.ipynb #4f61f865
+# %% ../../nbs/ch6_beyond/03a_export.ipynb #d8de6acd
 def export_onnx(model: AEINet, # in evaluation mode, in single precision, not guided
                 path: str | Path, # the file; weights of more than 1.5 GiB go into a second one beside it, `.data`
                 dynamic_batch: bool = True, # any number of targets at a time, or one
@@ -70,7 +70,7 @@ def export_onnx(model: AEINet, # in evaluation mode, in single precision, not gu
         for file in sorted(Path(folder).iterdir(), reverse=True): file.replace(path.parent / file.name)
     return path
 
-# %% ../../nbs/ch6_beyond/03a_export.ipynb #8cc6bf28
+# %% ../../nbs/ch6_beyond/03a_export.ipynb #124f9361
 def _onnx_session(path: str | Path): # an onnxruntime.InferenceSession
     "An ONNX file, opened by ONNX Runtime with as many threads as PyTorch uses."
     onnxruntime = _import_optional('onnxruntime')
