@@ -116,8 +116,8 @@ def _time_in_turn(work: dict[str, Callable[[], object]], # by name, what to do
                   clock: Callable[[], float] | None = None, # None: that of `torch.utils.benchmark`; or `time.process_time`, which other programs disturb less
                  ) -> dict[str, float]: # seconds, the median of the rounds
     "Do several things in turn and say how long each takes."
-    if clock is None:
-        from torch.utils.benchmark import timer # loads PyTorch's compilers, which a swap does not need
+    if clock is None: # imported here, since it loads compilers that a swap does not need
+        from torch.utils.benchmark import timer
         clock = timer
     taken = {name: [] for name in work}
     for _ in range(rounds + 1):
