@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['triangles', 'align_shape', 'blend_shape', 'spread', 'facing', 'rasterize', 'interpolate', 'warp_grid', 'sample',
-           'match_color', 'feather_inside', 'polygon', 'opening', 'Guide', 'foreign_parts', 'face_region', 'make_guide']
+           'match_color', 'feather_inside', 'polygon', 'opening', 'Guide', 'foreign_parts', 'face_region', 'make_mask',
+           'make_guide']
 
 # %% ../nbs/ch6_beyond/01_guide.ipynb #7a1cfd5c
 from dataclasses import dataclass
@@ -181,6 +182,13 @@ def face_region(index: np.ndarray, # what `rasterize` returned, (S, S)
     size = len(index)
     hull = index >= 0 if other is None else (index >= 0) | (other >= 0)
     return spread(hull, 6 * size / 128, 3 * size / 128)
+
+# %% ../nbs/ch6_beyond/01_guide.ipynb #8c7a698f
+def make_mask(landmarks: Tensor, # of the targets, (B, N, 3), pixels
+              img_size: int, # S
+             ) -> Tensor: # M, (B, 1, S, S), in [0, 1]
+    "Where a swap may differ from the target, without a guide."
+    return torch.stack([torch.from_numpy(face_region(rasterize(points, img_size)))[None] for points in landmarks.cpu().numpy()])
 
 # %% ../nbs/ch6_beyond/01_guide.ipynb #f6cbdb33
 def make_guide(source: Tensor, # aligned crop of the source, (3, S', S'), in [-1, 1]
