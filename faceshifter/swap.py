@@ -104,12 +104,10 @@ def check_device(device: str | torch.device) -> torch.device:
         raise ValueError(f"The device '{device}' cannot be used here: take 'cpu', or check the name and the driver.") from None
 
 def _backend(model: AEINet, name: str) -> tuple[str, Callable]: # its name, and (target, z_id) to swaps
-    "A way to run the generator. The rearrangements and the exported files were made for a CPU, in single precision."
-    from faceshifter.deployment import auto_backend, fastest_backend, load_backend
+    "A way to run the generator."
+    from faceshifter.deployment.backends import auto_backend, fastest_backend, load_backend
     if name == 'fastest': return fastest_backend(model)[:2]
-    weight = next(model.parameters())
-    if name == 'auto' and weight.device.type == 'cpu' and weight.dtype == torch.float32: return auto_backend(model)
-    name = 'eager' if name == 'auto' else name
+    if name == 'auto': name = auto_backend(model)
     return name, load_backend(model, name)
 
 class FaceSwapper:
@@ -121,7 +119,7 @@ class FaceSwapper:
                  device: str | torch.device = 'cpu', # where the networks run
                  dtype: torch.dtype = torch.float32, # of the generator; half precision wants an accelerator
                  name: str = '', # what the weights are called, for the provenance of the results
-                 backend: str = 'auto', # what runs the generator: a name in `backends`; 'auto': the fastest, see `auto_backend`; 'fastest': measured now, with the compiler
+                 backend: str = 'auto', # what runs the generator: a name that `load_backend` takes; 'auto': by a rule, see `auto_backend`; 'fastest': measured now
                 ):
         if identity.embedding_dim != model.config.embedding_dim:
             raise ValueError(f'The identity encoder gives {identity.embedding_dim} numbers, the model takes {model.config.embedding_dim}: '
