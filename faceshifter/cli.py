@@ -200,6 +200,9 @@ def parse_settings(arguments: list[str], # what follows the command: --name valu
         if not equals:
             if not rest: raise ValueError(f'--{name}: the value is missing.')
             value = rest.pop(0)
+        if name == 'data':
+            values['data'] = (*values.get('data', ()), value)
+            continue
         try: values[name.replace('-', '_')] = json_module.loads(value)
         except json_module.JSONDecodeError: values[name.replace('-', '_')] = value
     return values
