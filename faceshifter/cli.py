@@ -88,7 +88,8 @@ def _triptych(source, target, swapped, height: int = 512):
 
 def _demo(output: Path | None, swapper, options: dict, force: bool) -> tuple[dict, str]:
     "Both demo portraits, one onto the other."
-    from faceshifter.swap import demo_portraits, save_image
+    from faceshifter.images import save_image
+    from faceshifter.swap import demo_portraits
     source, target = demo_portraits()
     result = swapper(source, target, details=True, **options)
     path = save_image(_triptych(source, target, result.photo), output or Path('swap.png'), swapper.name, force=force or output is None)
@@ -124,7 +125,8 @@ def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who s
         if not demo:
             sources, targets = photos_in(source), photos_in(target)
             outputs = _outputs(target, targets, output, force)
-        from faceshifter.swap import FaceSwapper, save_image
+        from faceshifter.images import save_image
+        from faceshifter.swap import FaceSwapper
         options = {'strength': strength, 'colors': colors, 'softness': softness}
         swapper = FaceSwapper.from_pretrained(weights, device=device, backend=backend)
         if demo:
@@ -143,7 +145,7 @@ def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who s
 
 def _outputs(target: Path, targets: list[Path], output: Path, force: bool) -> list[Path]:
     "Where each result goes; refused before any work is done."
-    from faceshifter.swap import check_output
+    from faceshifter.images import check_output
     if not target.is_dir(): return [check_output(output, force)]
     if output.exists() and not output.is_dir(): raise FileExistsError(f"'{output}' is a file: for a folder of targets give a folder.")
     names = [p.stem for p in targets]
@@ -153,7 +155,7 @@ def _swap_folder(swapper, who, targets: list[Path], outputs: list[Path], options
     "One result for each target; the bad ones are skipped and listed."
     from tqdm import tqdm
 
-    from faceshifter.swap import save_image
+    from faceshifter.images import save_image
     written, skipped = [], {}
     for path, out in zip(tqdm(targets, disable=json or quiet, unit='photo'), outputs):
         try: written.append(str(save_image(swapper(who, path, **options), out, swapper.name, force=force)))
@@ -181,7 +183,7 @@ def prepare(sources: Annotated[list[str], typer.Argument(help='Folders, .zip or 
     faceshifter prepare vggface2/ -o faces/ --person folder
     """
     with friendly_errors():
-        from faceshifter.data import prepare_faces
+        from faceshifter.data.prepare import prepare_faces
         counts = prepare_faces(sources, output, img_size=img_size, person=person, min_size=min_size, min_score=min_score, min_sharpness=min_sharpness,
                                max_yaw=max_yaw, workers=workers, device=device, progress=not (json or quiet))
         report(counts, '', json, True)
