@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .faces import FaceDetector, align, choose_face, load_image, template, to_pil, image_to_tensor, warp
+from .faces import FaceDetector, align, choose_face, image_to_tensor, load_image, template, to_pil, warp
 from .swap import FaceSwapper
 
 # %% ../nbs/ch5_experiments/05_evaluation.ipynb #cell-006

@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import shutil
+import stat
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,12 +34,16 @@ from .generator import AEIConfig, AEINet
 @contextmanager
 def atomic_write(path: str | Path, # the file to make or to replace
                 ) -> Iterator[Path]: # where to write meanwhile: a file beside it
-    "Write beside, flush to the disk, rename: at `path` stands the old file or the complete new one, whatever interrupts."
+    "Write beside, flush to the disk, rename: at `path` stands the old file or the complete new one, whatever interrupts. Its mode follows the umask."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    beside.touch() # safetensors makes files that only their owner can read; what the umask allows is seen on this one
+    mode = stat.S_IMODE((path if path.exists() else beside).stat().st_mode)
+    beside.unlink()
     try:
         yield beside
+        beside.chmod(mode)
         with open(beside, 'rb+') as file: os.fsync(file.fileno())
         beside.replace(path)
     finally: beside.unlink(missing_ok=True)
