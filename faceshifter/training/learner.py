@@ -39,6 +39,7 @@ from .checkpoints import Checkpoints, KeepRandomStates, checkpoint_step, restore
 from .cost import describe
 from .discriminator import DiscriminatorCallback
 from .distributed import SyncDiscriminator
+from .guided import grow_patches, guided_parts
 from .loss import SwapLoss, SwapTerms, Terms
 from .plots import plot_losses, plot_similarity
 from .settings import TrainingSettings
@@ -246,7 +247,9 @@ def training_learner(settings: TrainingSettings,
     identity = identity or _identity_encoder(s.identity)
     try: config = AEIConfig.preset(s.preset, **{'embedding_dim': identity.embedding_dim, 'identity': s.identity} | s.network)
     except TypeError as error: raise ValueError(f'network: {str(error).rpartition(") ")[2]}') from None
-    return faceshifter_learner(dls or _dataloaders(s, config.img_size, identity), config, identity, s, **parts)
+    if config.guided: parts = guided_parts(s, config, identity) | parts
+    else: parts = {'dls': dls or _dataloaders(s, config.img_size, identity)} | parts
+    return faceshifter_learner(config=config, identity=identity, settings=s, **parts)
 
 def _dataloaders(s: TrainingSettings, img_size: int, identity: nn.Module) -> DataLoaders:
     "Pairs of the settings' folders; the held-out ones are the same in every evaluation."
@@ -297,7 +300,8 @@ def start_from(self: SwapLearner, folder: str | Path): # of an earlier stage
     state = torch.load(Checkpoints(folder).files()[-1], map_location='cpu', weights_only=True)
     for module, name in ((self.net, 'net'), (self.discriminator_callback.discriminator, 'discriminator'), (self.ema.average, 'ema')):
         own = module.state_dict()
-        module.load_state_dict({k: v for k, v in state[name].items() if k in own and own[k].shape == v.shape}, strict=False)
+        grown = state[name] if name == 'discriminator' else grow_patches(state[name], own, self.net.config.patch_size)
+        module.load_state_dict({k: v for k, v in grown.items() if k in own and own[k].shape == v.shape}, strict=False)
     self.step = state['step']
     self.history.load_state(state['history'])
 
