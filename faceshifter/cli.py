@@ -270,6 +270,9 @@ def _parse_settings(arguments: list[str], # what follows the command: --name val
         if not equals:
             if not rest: raise ValueError(f'--{name}: the value is missing.')
             value = rest.pop(0)
+        if name == 'data':
+            values['data'] = (*values.get('data', ()), value)
+            continue
         try: values[name.replace('-', '_')] = json_module.loads(value)
         except json_module.JSONDecodeError: values[name.replace('-', '_')] = value
     return values
@@ -282,7 +285,9 @@ def train(context: typer.Context,
           settings: Annotated[bool, typer.Option('--settings', help='List every setting with its value, and stop.')] = False):
     """Train a model on folders that `faceshifter prepare` wrote.
 
-    faceshifter train faces/ --preset small-128 --output runs/mine --steps 100000 --lr 4e-4
+    faceshifter train guided-256 --data faces/ --output runs/mine
+
+    faceshifter train faces/ --preset instance --output runs/mine --steps 100000 --lr 4e-4
 
     faceshifter train faces/ --small-data --output runs/mine --steps 5000
 
@@ -291,9 +296,12 @@ def train(context: typer.Context,
     Every setting is an option; --settings lists them.
     """
     with _friendly_errors():
+        from faceshifter.training.guided import named_recipe
         from faceshifter.training.learner import train as run
         from faceshifter.training.settings import TrainingSettings
         given = _parse_settings(context.args)
+        first, *folders = given.get('data', ('',))
+        if recipe := named_recipe(first): config, given['data'] = config or recipe, tuple(folders)
         if small_data and config: raise ValueError('give --small-data or --config, not both: a file may hold those settings itself.')
         base = TrainingSettings.load(config) if config else TrainingSettings.small_data() if small_data else None
         try: chosen = TrainingSettings.from_dict(given, base)
