@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['move_smoothly', 'jitter_light', 'soften', 'TripletSettings', 'dense_landmarks', 'face_sizes', 'SwapTriplets']
 
-# %% ../nbs/ch6_beyond/01a_triplets.ipynb #f595ff14
+# %% ../nbs/ch6_beyond/01a_triplets.ipynb #e8232ca3
 import copy
 import json
 import os
@@ -23,7 +23,7 @@ from torch import Tensor
 from .data import FaceDataset
 from .faces import image_to_tensor
 from .glasses import glasses
-from .guide import blend_shape, face_region, feather_inside, foreign_parts, match_color, polygon, rasterize, sample, spread, warp_grid
+from .guide import below_hairline, blend_shape, face_region, feather_inside, foreign_parts, match_color, polygon, rasterize, sample, spread, warp_grid
 from .landmarks import FaceMesh, find_landmarks, landmark_groups, mesh_mirror
 from .occluders import composite, random_occluder
 
@@ -176,7 +176,7 @@ def guide_photo(self: SwapTriplets, number: int, mirrored: bool, rng: np.random.
     if others and rng.random() < .75: return int(others[rng.integers(len(others))]), bool(rng.random() < .5)
     return number, mirrored ^ bool(rng.random() < .7)
 
-# %% ../nbs/ch6_beyond/01a_triplets.ipynb #a42d907b
+# %% ../nbs/ch6_beyond/01a_triplets.ipynb #3221c117
 @patch
 def __getitem__(self: SwapTriplets, n: int) -> tuple[Tensor, ...]:
     "source, target, known, z_id, truth, guide, validity, mask, landmarks: see `GuidedBatch`."
@@ -227,7 +227,7 @@ def draw_guide(self: SwapTriplets, photo: Tensor, own: np.ndarray, target: Tenso
     if known and rng.random() < s.other_light:
         guide = jitter_light(guide, rng)
         if rng.random() < .3: guide = soften(guide, rng.uniform(.35, 1))
-    validity = torch.from_numpy(feather_inside(valid * (1 - self.withheld(own, points, rng))))
+    validity = torch.from_numpy(feather_inside(valid * (1 - self.withheld(own, points, rng)) * below_hairline(points, size)))
     guide = match_color(guide, target, validity)
     if known and rng.random() < .5: guide = guide * float(rng.uniform(.9, 1.1)) + float(rng.uniform(-.08, .08))
     return guide.clamp(-1, 1) * (validity > 0), validity[None], index
