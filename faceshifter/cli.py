@@ -46,10 +46,10 @@ def _friendly_errors(json: bool = False) -> Iterator[None]:
     "Turn the errors that a user can mend into one sentence and an exit status"
     import pickle
     try: yield
-    except KeyboardInterrupt:
-        typer.echo('faceshifter: interrupted; what was finished stays.', err=True)
+    except KeyboardInterrupt as stopped:
+        typer.echo(f'faceshifter: {stopped}' if str(stopped) else 'faceshifter: interrupted; what was finished stays.', err=True)
         raise typer.Exit(130) from None
-    except (ValueError, OSError, ImportError, MemoryError, pickle.UnpicklingError) as error:
+    except (ValueError, OSError, ImportError, MemoryError, FloatingPointError, pickle.UnpicklingError) as error:
         named = isinstance(error, OSError) and error.filename and error.strerror
         said = f"'{error.filename}': {error.strerror}" if named else str(error) or type(error).__name__
         _fail(' '.join(said.split()), json)
