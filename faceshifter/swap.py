@@ -137,14 +137,14 @@ class FaceSwapper:
         return self.model.config.img_size
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-023
-def _published_identity(config) -> IdentityEncoder:
+def _published_identity(config, unverified: bool = False) -> IdentityEncoder:
     "The identity encoder that a configuration names."
     sees = dict(crop=config.identity_crop, normalized=config.identity_normalized)
     if config.identity in identity_backbones: return IdentityEncoder.from_name(config.identity, **sees)
     from faceshifter.interop import load_identity
     from faceshifter.weights import fetch_weights
     names = {'arcface': 'ir_se50'}
-    return IdentityEncoder(load_identity(fetch_weights(names.get(config.identity, config.identity))), **sees)
+    return IdentityEncoder(load_identity(fetch_weights(names.get(config.identity, config.identity), unverified=unverified)), **sees)
 
 @patch(cls_method=True)
 def from_pretrained(cls: FaceSwapper,
@@ -153,15 +153,18 @@ def from_pretrained(cls: FaceSwapper,
                     device: str | torch.device = 'cpu', # where the networks run
                     dtype: torch.dtype = torch.float32, # of the generator
                     backend: str = 'auto', # what runs the generator, see `FaceSwapper`
+                    unverified: bool = False, # accept published weights of which nobody knows the hash
                    ) -> FaceSwapper:
     "A swapper with trained weights: the shipped model, a published name, or any checkpoint that `load_checkpoint` reads."
-    from faceshifter.interop import load_checkpoint
+    from faceshifter.interop import find_checkpoint, load_checkpoint
     from faceshifter.weights import fetch_weights, published, sha256
     weights = weights or 'small-128'
-    path = fetch_weights(str(weights)) if str(weights) in published else Path(weights)
+    path = fetch_weights(str(weights), unverified=unverified) if str(weights) in published else Path(weights)
     if not path.exists(): raise FileNotFoundError(f"There are no weights '{weights}': give the path of a checkpoint, or one of {', '.join(published)}.")
+    path = find_checkpoint(path)
     model = load_checkpoint(path)
-    return cls(model, identity or _published_identity(model.config), device=device, dtype=dtype, name=f'{path.name} sha256:{sha256(path)[:16]}', backend=backend)
+    name = f'{path.name} sha256:{sha256(path)[:16]}' if path.is_file() else path.name
+    return cls(model, identity or _published_identity(model.config, unverified), device=device, dtype=dtype, name=name, backend=backend)
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-024
 def _key(photo: Image.Image, which: Any) -> str:

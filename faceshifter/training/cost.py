@@ -59,12 +59,14 @@ def describe(learn, # a `SwapLearner` before its fit
              seconds: float | None = None, # measured time of a step; None: no estimate of the time
             ) -> str: # a few lines
     "What is going to be trained, with what memory and in what time."
-    cost = step_cost(learn.net.config, learn.swap_inputs.identity, settings)
     left, size = settings.steps - learn.step, lambda n: f'{n / 2**30:.1f} GiB' if n > 2**29 else f'{n / 2**20:.0f} MiB'
+    million = lambda module: f'{sum(p.numel() for p in module.parameters()) / 1e6:.1f} million'
     lines = [*(f'{name:28}{value}' for name, value in settings.to_dict().items()), '',
-             f'{"network":28}{learn.net.config.img_size} x {learn.net.config.img_size}, {cost["network"] / 1e6:.1f} million parameters, discriminator {cost["discriminator"] / 1e6:.1f} million',
-             f'{"a step":28}{cost["flops"] / 1e9:,.0f} GFLOP for {settings.gradient_accumulation_steps * settings.batch_size} pairs',
-             f'{"memory":28}about {size(cost["weights"] + cost["activations"])}: weights, gradients, optimizers and average {size(cost["weights"])}, activations {size(cost["activations"])}']
+             f'{"network":28}{learn.net.config.img_size} x {learn.net.config.img_size}, {million(learn.net)} parameters, discriminator {million(learn.discriminator_callback.discriminator)}']
+    if not learn.net.config.guided: # the loss of a guided network has other parts, which are not walked through
+        cost = step_cost(learn.net.config, learn.swap_inputs.identity, settings)
+        lines += [f'{"a step":28}{cost["flops"] / 1e9:,.0f} GFLOP for {settings.gradient_accumulation_steps * settings.batch_size} pairs',
+                  f'{"memory":28}about {size(cost["weights"] + cost["activations"])}: weights, gradients, optimizers and average {size(cost["weights"])}, activations {size(cost["activations"])}']
     if seconds: lines.append(f'{"time":28}{seconds:.2g} s a step, measured; {_duration(left * seconds)} for {left:,} steps')
     return '\n'.join(lines)
 

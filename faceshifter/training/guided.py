@@ -29,7 +29,7 @@ from .batches import SwapBatch, SwapInputs
 from .discriminator import DiscriminatorCallback
 from .settings import TrainingSettings
 
-# %% ../../nbs/ch6_beyond/01b_guided_training.ipynb #f79af049
+# %% ../../nbs/ch6_beyond/01b_guided_training.ipynb #a001a736
 @dataclass
 class GuidedBatch(SwapBatch):
     "A batch of `SwapTriplets`. `same` says whether the truth is known."
@@ -41,6 +41,7 @@ class GuidedBatch(SwapBatch):
 
 class GuidedInputs(SwapInputs):
     "Names the tensors of a batch, and gives the network its guide."
+    name = 'swap_inputs'
     def make_batch(self, source: Tensor, target: Tensor, same: Tensor, z_id: Tensor, truth: Tensor, guide: Tensor, validity: Tensor, mask: Tensor, landmarks: Tensor) -> GuidedBatch:
         return GuidedBatch(source, target, z_id, same.bool(), None, truth, guide, validity, mask, landmarks)
     def inputs(self, batch: GuidedBatch) -> tuple:
