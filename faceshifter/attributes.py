@@ -8,7 +8,6 @@ __all__ = ['level_channels', 'strided_layer', 'AttributeEncoder']
 # %% ../nbs/ch4_faceshifter/02_attribute_encoder.ipynb #cell-002
 import torch
 import torch.nn.functional as F
-from fastcore.basics import patch
 from torch import Tensor, nn
 
 # %% ../nbs/ch4_faceshifter/02_attribute_encoder.ipynb #cell-007
@@ -52,18 +51,16 @@ class AttributeEncoder(nn.Module):
         self.decoder = nn.ModuleList(strided_layer(nn.ConvTranspose2d, i, o, bias) for i, o in zip([widths[-1], *decoded], widths[-2::-1]))
         self.widths = [widths[-1], *decoded, decoded[-1]] # channels $C_k$ of the attribute maps, coarse to fine
 
-# %% ../nbs/ch4_faceshifter/02_attribute_encoder.ipynb #cell-020
-@patch
-def forward(self: AttributeEncoder,
-            target: Tensor, # target $X_t$, (B, 3, S, S), in [-1, 1]; of another side: a ValueError
-           ) -> list[Tensor]: # attribute maps $z_{att}^k$ at `[k-1]`, (B, C_k, H_k, H_k), from 2 x 2 up to S x S
-    "All attribute maps of the target, coarse to fine (eq. 4.2)."
-    if target.shape[-2:] != (self.img_size, self.img_size):
-        raise ValueError(f'the target is {tuple(target.shape[-2:])}, this encoder takes {self.img_size} x {self.img_size}')
-    features = [target]
-    for down in self.encoder: features.append(down(features[-1]))
-    z_att = [features[-1]]
-    for up, feature in zip(self.decoder, features[-2:0:-1]):
-        h = up(z_att[-1])
-        z_att.append(torch.cat([h, feature], 1) if self.skip == 'concat' else h + feature)
-    return [*z_att, F.interpolate(z_att[-1], scale_factor=2, mode='bilinear', align_corners=True)]
+    def forward(self,
+                target: Tensor, # target $X_t$, (B, 3, S, S), in [-1, 1]; of another side: a ValueError
+               ) -> list[Tensor]: # attribute maps $z_{att}^k$ at `[k-1]`, (B, C_k, H_k, H_k), from 2 x 2 up to S x S
+        "All attribute maps of the target, coarse to fine (eq. 4.2)."
+        if target.shape[-2:] != (self.img_size, self.img_size):
+            raise ValueError(f'the target is {tuple(target.shape[-2:])}, this encoder takes {self.img_size} x {self.img_size}')
+        features = [target]                                                              # e_0
+        for down in self.encoder: features.append(down(features[-1]))                    # e_1 ... e_(n-1)
+        z_att = [features[-1]]                                                           # z_att^1, 2 x 2
+        for up, feature in zip(self.decoder, features[-2:0:-1]):
+            h = up(z_att[-1])
+            z_att.append(torch.cat([h, feature], 1) if self.skip == 'concat' else h + feature) # z_att^k
+        return [*z_att, F.interpolate(z_att[-1], scale_factor=2, mode='bilinear', align_corners=True)]

@@ -34,9 +34,10 @@ class CycleGAN(nn.Module):
         y:Tensor, # from domain $Y$, (B, ...); no counterpart of `x`
     ) -> tuple: # $F(y)$, $G(x)$: translated into $X$ and into $Y$; $F(G(x))$, $G(F(y))$: back in $X$ and in $Y$
         "There and back, from both sides"
-        to_x, to_y = self.F(y), self.G(x)
-        return to_x, to_y, self.F(to_y), self.G(to_x)
+        to_x, to_y = self.F(y), self.G(x)                 # there
+        return to_x, to_y, self.F(to_y), self.G(to_x)     # and back
 
+# %% ../nbs/ch3_facial_manipulation/03_cyclegan.ipynb #112fb6e9
 class DomainDiscriminators(nn.Module):
     "$D_X$ and $D_Y$ as one discriminator with two heads"
     def __init__(self,
@@ -61,7 +62,7 @@ def cycle_consistency_loss(
     y:Tensor, # where the second came from
 ) -> Tensor: # scalar >= 0
     "Mean absolute difference after a round trip, both trips added (eq. 3.12)"
-    return F.l1_loss(back_x, x) + F.l1_loss(back_y, y)
+    return F.l1_loss(back_x, x) + F.l1_loss(back_y, y) # eq. 3.12, its two terms
 
 # %% ../nbs/ch3_facial_manipulation/03_cyclegan.ipynb #9b265565
 class ImagePool:
@@ -103,6 +104,7 @@ class CycleTraining(AdversarialTraining):
     def fake(self) -> tuple[Tensor, Tensor]: return self.pred[:2]
     def replay(self, fake: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]: return tuple(pool(images) for pool, images in zip(self.pools, fake))
 
+# %% ../nbs/ch3_facial_manipulation/03_cyclegan.ipynb #2d30fc98
 class Unpaired(Dataset):
     "Pairs of an image of each domain that have nothing to do with each other; the second is drawn anew each time"
     def __init__(self,
@@ -115,6 +117,7 @@ class Unpaired(Dataset):
         if i >= len(self): raise IndexError(i)
         return self.xs[i % len(self.xs)], self.ys[int(torch.randint(len(self.ys), ()))]
 
+# %% ../nbs/ch3_facial_manipulation/03_cyclegan.ipynb #44e44dbf
 def cyclegan_learner(
     dls:DataLoaders, # batches (x, y), for example of an `Unpaired`
     cyclegan:CycleGAN, # the two generators

@@ -58,22 +58,26 @@ class Minimax(AdversarialLoss):
     def fake(self, score:Tensor) -> Tensor: return F.softplus(score)
     def fool(self, score:Tensor) -> Tensor: return -F.softplus(score)
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #bb97366b
 class NonSaturating(Minimax):
     "The generator maximizes $\\log D(G(z))$ in place of minimizing $\\log(1 - D(G(z)))$ (arXiv 1406.2661, section 3)."
     def fool(self, score:Tensor) -> Tensor: return F.softplus(-score)
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #e124ba34
 class LeastSquares(AdversarialLoss):
     "Squared distance of the score to 1 for real and 0 for fake (LSGAN, arXiv 1611.04076, eq. 9)."
     def real(self, score:Tensor) -> Tensor: return (score - 1)**2 / 2
     def fake(self, score:Tensor) -> Tensor: return score**2 / 2
     def fool(self, score:Tensor) -> Tensor: return (score - 1)**2 / 2
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #ff08b143
 class Wasserstein(AdversarialLoss):
     "The difference of mean scores (arXiv 1701.07875); it needs a discriminator kept Lipschitz: `clip_weights` or `gradient_penalty`."
     def real(self, score:Tensor) -> Tensor: return -score
     def fake(self, score:Tensor) -> Tensor: return score
     def fool(self, score:Tensor) -> Tensor: return -score
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #3964f280
 class Hinge(Wasserstein):
     "Wasserstein's game, in which scores beyond the margin of 1 no longer pay the discriminator (arXiv 1705.02894, 1802.05957)."
     def real(self, score:Tensor) -> Tensor: return F.relu(1 - score)
@@ -88,6 +92,7 @@ def clip_weights(
     with torch.no_grad():
         for p in discriminator.parameters(): p.clamp_(-limit, limit)
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #fbbc19ce
 def _slope(discriminator, x):
     "Norm of the gradient of the score, all heads added, by the input: (B,)"
     x = x.detach().requires_grad_()
@@ -104,6 +109,7 @@ def gradient_penalty(
     mix = torch.rand(len(real), *[1]*(real.ndim - 1), device=real.device, dtype=real.dtype)
     return weight * ((_slope(discriminator, torch.lerp(fake, real, mix)) - 1)**2).mean()
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #d600a195
 def r1_penalty(
     discriminator:nn.Module,
     real:Tensor, # (B, ...)
@@ -125,6 +131,7 @@ def frozen(
     finally:
         for p in learning: p.requires_grad_(True)
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #48279ecf
 def discriminator_step(
     discriminator:nn.Module,
     optimizer:torch.optim.Optimizer|OptimWrapper, # of the discriminator's parameters
@@ -135,7 +142,7 @@ def discriminator_step(
     constrain:Callable|None=None, # `constrain(discriminator)`, called after the step
 ) -> Tensor: # the loss before the step, penalty included
     "The inner step of Algorithm 1 (eq. 2.9)."
-    value = loss.discriminator_loss(discriminator(real), discriminator(fake))
+    value = loss.discriminator_loss(discriminator(real), discriminator(fake)) # eq. 2.9, its sign changed
     if penalty: value = value + penalty(discriminator, real, fake)
     optimizer.zero_grad()
     value.backward()
@@ -165,7 +172,7 @@ def train_gan(
         for _ in range(k):
             with torch.no_grad(): fake = generator(sample_noise(m))
             paid = discriminator_step(discriminator, optimizer_d, sample_data(m), fake, loss, penalty, constrain)
-        with frozen(discriminator): value = loss.generator_loss(discriminator(generator(sample_noise(m))))
+        with frozen(discriminator): value = loss.generator_loss(discriminator(generator(sample_noise(m)))) # eq. 2.10
         optimizer_g.zero_grad()
         value.backward()
         optimizer_g.step()
@@ -214,20 +221,25 @@ def before_fit(self:AdversarialTraining):
         lr = self.learn.lr if self.discriminator_lr is None else self.discriminator_lr
         self.discriminator_opt = make(list(self.discriminator.parameters()), lr=lr)
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #7a7ac884
 @patch
 def before_train(self:AdversarialTraining):
     "The discriminator's layers are in training mode when the generator's are."
     self.discriminator.train()
+
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #19f13a71
 @patch
 def before_validate(self:AdversarialTraining):
     "The discriminator's layers are in evaluation mode when the generator's are."
     self.discriminator.eval()
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #871375cb
 @patch(as_prop=True)
 def generators_turn(self:AdversarialTraining) -> bool:
     "Is this batch one of those (each `k`-th) from which the generator learns?"
     return not self.training or (self.train_iter + 1) % self.k == 0
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #0f4be1b8
 @patch
 def after_loss(self:AdversarialTraining):
     "The generator's step: add what it pays for the scores of its output."
@@ -238,11 +250,13 @@ def after_loss(self:AdversarialTraining):
     self.learn.loss = self.loss_grad.clone()
     if self.training: self.generator_losses.append(value.detach())
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #cb52cc00
 @patch
 def before_backward(self:AdversarialTraining):
     "In the discriminator's own batches the generator takes no step."
     if not self.generators_turn: raise CancelBatchException()
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #c75e35cc
 @patch
 def after_batch(self:AdversarialTraining):
     "The discriminator's step, on the output that the generator's step was made with, detached."
@@ -263,6 +277,7 @@ class NoiseInput(Callback):
         real = self.xb[0]
         self.learn.xb, self.learn.yb = (torch.randn(len(real), self.size, device=real.device),), (real,)
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #8b7d9327
 def no_loss(
     generated:Tensor, # output of the generator
     *targets, # not used
@@ -270,8 +285,10 @@ def no_loss(
     "The loss function of a Learner whose generator has only the adversarial loss to answer to."
     return torch.zeros((), device=generated.device)
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #82aa815c
 gan_adam = partial(OptimWrapper, opt=torch.optim.Adam, betas=(0.5, 0.999))
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #4189a35b
 def gan_learner(
     dls:DataLoaders, # the first element of a batch is what to generate
     generator:nn.Module, # noise (B, Z) to examples

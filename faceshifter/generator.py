@@ -103,6 +103,7 @@ def to_dict(self: AEIConfig) -> dict: # field: plain value
     "The fields as plain values, for JSON."
     return asdict(self)
 
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #703082ea
 @patch(cls_method=True)
 def from_dict(cls: AEIConfig,
               values: dict, # what `to_dict` made, JSON or not; an unknown field or a value out of range: a ValueError
@@ -132,6 +133,7 @@ class AADLayer(nn.Module):
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-021
 Modulation = list[tuple[Tensor, Tensor]] # scale and shift of each of several layers
 
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #b3c473bb
 def attribute_modulation(layers: list[AADLayer], # they see the same attribute map
                          z_att: Tensor, # $z_{att}^k$, (B, C_k, H, W)
                         ) -> Modulation: # $\gamma_{att}, \beta_{att}$ of each layer, (B, C, H, W) each
@@ -161,11 +163,11 @@ def mix(self: AADLayer,
        ) -> Tensor: # $h_{out}$, (B, C, H, W)
     "Equations 4.6 and 4.7, given the modulations."
     (gamma_att, beta_att), (gamma_id, beta_id) = attribute, identity
-    mask = torch.sigmoid(self.mask(h_bar))
-    A = torch.addcmul(beta_att, gamma_att, h_bar)
-    I = torch.addcmul(beta_id, gamma_id, h_bar)
+    mask = torch.sigmoid(self.mask(h_bar))         # M, section 4.2.4
+    A = torch.addcmul(beta_att, gamma_att, h_bar)  # eq. 4.6, attributes
+    I = torch.addcmul(beta_id, gamma_id, h_bar)    # eq. 4.6, identity
     if record is not None: record.append({'mask': mask, 'attributes': A, 'identity': I})
-    return torch.lerp(A, I, mask)
+    return torch.lerp(A, I, mask)                  # eq. 4.7: (1 - M) A + M I
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-025
 @patch
@@ -176,7 +178,10 @@ def forward(self: AADLayer,
             record: list | None = None, # takes a dict of the mask (B, 1 or C, H, W) and both activations (B, C, H, W), for pictures
            ) -> Tensor: # $h_{out}$, (B, C, H, W)
     "Normalize h, denormalize it by the attributes and by the identity, mix the two by the mask (eqs. 4.3 to 4.7)."
-    return self.mix(self.norm(h), attribute_modulation([self], z_att)[0], identity_modulation([self], z_id)[0], record)
+    h_bar = self.norm(h)                                    # eqs. 4.3 to 4.5
+    attribute = attribute_modulation([self], z_att)[0]      # gamma_att, beta_att of eq. 4.6
+    identity = identity_modulation([self], z_id)[0]         # gamma_id, beta_id of eq. 4.6
+    return self.mix(h_bar, attribute, identity, record)     # eqs. 4.6 and 4.7
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-042
 class AADResBlock(nn.Module):
@@ -245,6 +250,7 @@ def identity_modulations(self: AADGenerator,
     "What all blocks need of $z_{id}$; computed once a source, and given to `forward` in place of it."
     return [identity_modulation(block.layers, z_id) for block in self.blocks]
 
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #d132a9a0
 @patch
 def features(self: AADGenerator,
              z_att: list[Tensor], # attribute maps, coarse to fine
@@ -261,6 +267,7 @@ def features(self: AADGenerator,
         if record is not None: record.append(layers)
     return h
 
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #4785f3e6
 @patch
 def forward(self: AADGenerator,
             z_att: list[Tensor], # attribute maps, coarse to fine
@@ -322,6 +329,7 @@ def attributes(self: AEINet,
     *coarse, fine = self.encoder(patches)
     return [*coarse, torch.cat([fine, self.stem(patches)], 1)]
 
+# %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #8b55a882
 @patch
 def forward(self: AEINet,
             target: Tensor, # target $X_t$, (B, 3, S, S), in [-1, 1]

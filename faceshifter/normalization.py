@@ -23,8 +23,9 @@ def statistics(
     count = math.prod(x.shape[d] for d in dims)
     if count < 2: raise ValueError(f'nothing to normalize: a mean over dimensions {tuple(dims)} of {tuple(x.shape)} is over {count} value, '
                                    'which minus itself is 0 whatever it was; use a larger batch or map')
-    mean = x.mean(dims, keepdim=True)
-    return mean, ((x - mean).square().mean(dims, keepdim=True) + eps).sqrt()
+    mean = x.mean(dims, keepdim=True)                                    # eqs 3.2, 3.5, 3.9
+    std = ((x - mean).square().mean(dims, keepdim=True) + eps).sqrt()    # eqs 3.3, 3.6, 3.10
+    return mean, std
 
 # %% ../nbs/ch3_facial_manipulation/01_normalization.ipynb #cell009
 def denormalize(
@@ -58,12 +59,12 @@ class BatchNorm(nn.Module):
     ) -> Tensor: # (B, C, H, W)
         "Eq. 3.1, with the batch's own statistics when training and the running ones in evaluation"
         if self.training:
-            mean, std = statistics(x, (0, 2, 3), self.eps)
+            mean, std = statistics(x, (0, 2, 3), self.eps) # eqs 3.2, 3.3
             self.track(x)
         else:
             mean, std = self.running_mean[:, None, None], (self.running_variance + self.eps).sqrt()[:, None, None]
-        h_bar = (x - mean) / std
-        return h_bar if self.gamma is None else denormalize(h_bar, self.gamma, self.beta)
+        h_bar = (x - mean) / std # eq. 3.1, inner part
+        return h_bar if self.gamma is None else denormalize(h_bar, self.gamma, self.beta) # eq. 3.1, outer part
 
     @torch.no_grad()
     def track(self,
@@ -89,9 +90,9 @@ class InstanceNorm(nn.Module):
         x:Tensor, # Activation, (B, C, H, W)
     ) -> Tensor: # (B, C, H, W)
         "Eq. 3.4, the same in training and in evaluation"
-        mean, std = statistics(x, (2, 3), self.eps)
-        h_bar = (x - mean) / std
-        return h_bar if self.gamma is None else denormalize(h_bar, self.gamma, self.beta)
+        mean, std = statistics(x, (2, 3), self.eps) # eqs 3.5, 3.6
+        h_bar = (x - mean) / std # eq. 3.4, inner part
+        return h_bar if self.gamma is None else denormalize(h_bar, self.gamma, self.beta) # eq. 3.4, outer part
 
 # %% ../nbs/ch3_facial_manipulation/01_normalization.ipynb #cell047
 class ConditionalInstanceNorm(nn.Module):
@@ -127,7 +128,7 @@ class AdaIN(nn.Module):
     ) -> Tensor: # `x` with the mean and standard deviation of each channel of `y`, (B, C, H, W)
         "Eq. 3.7"
         (x_mean, x_std), (y_mean, y_std) = (statistics(a, (2, 3), self.eps) for a in (x, y))
-        return denormalize((x - x_mean) / x_std, y_std, y_mean)
+        return denormalize((x - x_mean) / x_std, y_std, y_mean) # eq. 3.7: the scale is sigma(y), the shift mu(y)
 
 # %% ../nbs/ch3_facial_manipulation/01_normalization.ipynb #cell062
 class SPADE(nn.Module):
@@ -150,4 +151,5 @@ class SPADE(nn.Module):
     ) -> Tensor: # (B, C, H, W)
         "Eq. 3.8"
         features = self.shared(F.interpolate(m, h.shape[2:], mode='nearest'))
-        return denormalize(self.normalize(h), self.gamma(features), self.beta(features))
+        h_bar = self.normalize(h) # eqs 3.9, 3.10
+        return denormalize(h_bar, self.gamma(features), self.beta(features)) # eq. 3.8, a scale and a shift for each pixel

@@ -59,7 +59,7 @@ class StyleBlock(nn.Module):
         if noise is None: noise = torch.randn_like(h[:, :1])
         h = F.leaky_relu(h + self.noise_strength * noise, 0.2)
         gamma, beta = self.affine(w).chunk(2, dim=1)
-        return denormalize(self.normalize(h), gamma, beta)
+        return denormalize(self.normalize(h), gamma, beta) # eq. 3.7, scale and shift from the style
 
 # %% ../nbs/ch3_facial_manipulation/02_stylegan.ipynb #cell021
 class StyleGenerator(nn.Module):
