@@ -1,8 +1,10 @@
 """Render the documentation site into `_docs` and `README.md` from the notebooks, without Quarto's own program.
 
 nbdev processes the notebooks as it does for Quarto (docments tables, links from back-ticked symbols); smalldocs then renders the
-same `_quarto.yml`. Here is only what the two leave open: file names, links to our own pages, and KaTeX without a network.
+same `_quarto.yml`. Here is only what the two leave open: file names, links to our own pages, to arXiv and to Colab, where the tables of
+parameters stand, folded imports, and KaTeX without a network.
 """
+import ast
 import re
 import subprocess
 import sys
@@ -14,11 +16,13 @@ from inspect import Parameter, formatannotation
 from pathlib import Path, PurePosixPath
 from typing import Annotated, get_origin
 
+import nbdev.processors
 import nbdev.showdoc
-from execnb.nbio import read_nb
+from execnb.nbio import mk_cell, read_nb
 from fastcore.docments import DocmentText
 from fastcore.script import Param, call_parse
 from nbdev.config import get_config
+from nbdev.process import Processor
 from nbdev.processors import FilterDefaults
 from nbdev.quarto import refresh_quarto_yml
 from nbdev.serve import proc_nbs
@@ -119,6 +123,50 @@ class DocmentsTable(BasicMarkdownRenderer):
 nbdev.showdoc.BasicMarkdownRenderer = DocmentsTable  # here, because each worker of nbdev imports this file anew
 
 
+# A link, code or formula, which stays as it is; or one or several arXiv ids: `arXiv 1705.02894, 1802.05957`.
+ARXIV = re.compile(r"(\[[^\]]*\]\([^)]*\)|`[^`]*`|\$[^$]*\$)|\barXiv[ :]\d{4}\.\d{4,5}(?:(?:, | and )\d{4}\.\d{4,5})*")
+
+
+def link_arxiv(markdown: str) -> str:
+    "Link the arXiv ids of a text."
+    def link(found): return found[1] or re.sub(r"(arXiv[ :])?(\d{4}\.\d{4,5})", r"[\g<0>](https://arxiv.org/abs/\2)", found[0])
+    return ARXIV.sub(link, markdown)
+
+
+class ReadableCode(Processor):
+    """The code beside its sentence: what documents an `exports` cell moves to a reference at the page's end; imports are folded.
+
+    It takes the place of nbdev's `mv_exports`, which puts the table of parameters before the code.
+    """
+    def begin(self):
+        reference, kept = [], []
+        for cell in self.nb.cells:
+            if cell.cell_type == "code" and cell.get("source") and only_imports(cell.source) and "exports" not in cell.directives_:
+                cell.source = '#| code-fold: true\n#| code-summary: "Imports"\n' + cell.source
+            (reference if getattr(cell, "has_sd", 0) and kept and kept[-1].cell_type == "code" and "exports" in kept[-1].directives_ else kept).append(cell)
+        for cell in kept + reference:
+            if cell.cell_type == "markdown" and cell.get("source"): cell.source = link_arxiv(text(cell.source))
+            for output in cell.get("outputs", []):
+                if markdown := output.get("data", {}).get("text/markdown"):
+                    # In the reference a heading's level keeps the symbol out of the table of contents, which lists the lesson.
+                    output["data"]["text/markdown"] = re.sub(r"^### ", "#### " if cell in reference else "### ", link_arxiv(text(markdown)), flags=re.M)
+        self.nb.cells = kept + ([mk_cell("## Reference", "markdown"), *reference] if reference else [])
+
+
+def only_imports(source: str) -> bool:
+    "Is this code nothing but imports?"
+    try: body = ast.parse(source).body
+    except SyntaxError: return False
+    return bool(body) and all(isinstance(node, ast.Import | ast.ImportFrom) for node in body)
+
+
+def add_fold(cell):
+    "Show exported code as other code is shown, without nbdev's 'Exported source' above it."
+
+
+nbdev.processors.mv_exports, nbdev.processors.add_fold = ReadableCode, add_fold
+
+
 class NotebookSite(site.Site):
     "A smalldocs site whose pages are notebooks that nbdev processed: Quarto's file names, nbdev's links."
 
@@ -126,6 +174,9 @@ class NotebookSite(site.Site):
         "Give a page the file name that nbdev's links expect: `04_gan.ipynb` becomes `gan.html`."
         page = super().read(src)
         page.out = page.src.with_name(page.front.get("output-file", page.out.name))
+        cfg = get_config()
+        colab = f"https://colab.research.google.com/github/{cfg.user}/{cfg.repo}/blob/{cfg.branch}/{cfg.nbs_path.name}/{page.src}"
+        page.meta["code-links"] = [{"text": "Open in Colab", "icon": "play-circle", "href": colab}]
         return page
 
     def find_page(self, target: PurePosixPath) -> site.Page | None:
