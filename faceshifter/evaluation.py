@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .faces import FaceDetector, align, choose_face, image_to_tensor, load_image, template, to_pil, warp
+from .faces import FaceDetector, align, choose_face, template, warp
+from .images import image_to_tensor, load_image, to_pil
 from .swap import FaceSwapper
 
 # %% ../nbs/ch5_experiments/05_evaluation.ipynb #cell-006
@@ -323,7 +324,7 @@ def score_swaps(swapped: Tensor, # (N, 3, S, S), in [-1, 1]
           name: str = '', # of the recognizer, for the record; '': its own
          ) -> Evaluation:
     "All metrics of given swaps."
-    from faceshifter.swap import face_mask
+    from faceshifter.faces import face_mask
     recognizer, (source, target) = recognizer or DlibRecognizer(), pairs
     z, z_swapped = _embed(crops, recognizer), _embed(swapped, recognizer)
     values = identity_retrieval(z_swapped, z, source, target) | _measure_landmarks(swapped, crops, target, detector or FaceDetector())

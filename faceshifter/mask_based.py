@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .faces import image_to_tensor, to_pil
+from .images import image_to_tensor, to_pil
 
 # %% ../nbs/ch5_experiments/05a_mask_based.ipynb #cell-006
 @cache
