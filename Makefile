@@ -15,8 +15,8 @@ test: ## every check of the project, as continuous integration runs them
 
 bench: .venv/dev ## measure swaps and the training step, tens of minutes
 	python -c "from faceshifter.benchmark import benchmark; benchmark(path='nbs/ch6_beyond/benchmark.json')"
-	cd nbs/ch6_beyond && exec_nb 03a_benchmark.ipynb --dest 03a_benchmark.ipynb --exc_stop
-	nbdev_clean --fname nbs/ch6_beyond/03a_benchmark.ipynb
+	cd nbs/ch6_beyond && exec_nb 03c_benchmark.ipynb --dest 03c_benchmark.ipynb --exc_stop
+	nbdev_clean --fname nbs/ch6_beyond/03c_benchmark.ipynb
 
 docs: .venv/dev ## render the site into _docs
 	python tools/docs.py site

@@ -38,7 +38,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from .faces import Face, FaceDetector, ImageError, align, load_image, to_pil, image_to_tensor
+from .faces import Face, FaceDetector, ImageError, align, image_to_tensor, load_image, to_pil
 
 # %% ../nbs/ch5_experiments/02_datasets.ipynb #c008
 def sharpness(

@@ -15,6 +15,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 from .attributes import AttributeEncoder, level_channels
+from .hub import HubMixin
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-006
 @dataclass(frozen=True)
@@ -295,7 +296,7 @@ class PixelHead(nn.Module):
         return color, torch.sigmoid(pixels[:, 3:] + 1), light
 
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-050
-class AEINet(nn.Module):
+class AEINet(nn.Module, HubMixin):
     "Adaptive Embedding Integration Network: the attribute encoder and the AAD generator (thesis 4.2)."
     def __init__(self, config: AEIConfig = AEIConfig()): # which network
         super().__init__()

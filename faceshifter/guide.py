@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['triangles', 'align_shape', 'blend_shape', 'spread', 'facing', 'rasterize', 'interpolate', 'warp_grid', 'sample',
-           'match_color', 'feather_inside', 'polygon', 'opening', 'Guide', 'foreign_parts', 'face_region', 'make_guide']
+           'match_color', 'feather_inside', 'polygon', 'opening', 'below_hairline', 'Guide', 'foreign_parts',
+           'face_region', 'make_mask', 'make_guide']
 
 # %% ../nbs/ch6_beyond/01_guide.ipynb #7a1cfd5c
 from dataclasses import dataclass
@@ -148,6 +149,21 @@ def opening(ring: np.ndarray, # a closed ring of landmarks, (K, 3), pixels: corn
     width = np.linalg.norm(ring[0, :2] - ring[len(ring) // 2, :2])
     return float(area / max(width, 1e-6)**2)
 
+# %% ../nbs/ch6_beyond/01_guide.ipynb #9392d76a
+def below_hairline(points: np.ndarray, # landmarks, (N, 3), pixels
+                   img_size: int, # S
+                   share: float = 0.5, # of the way from the brows to the mesh's upper edge
+                  ) -> np.ndarray: # (S, S), float32: 1 below
+    "The face's oval, cut off in the middle of the forehead."
+    oval = list(landmark_groups['face_oval'])
+    brows = points[[*landmark_groups['left_eyebrow'], *landmark_groups['right_eyebrow']]]
+    ring = points[oval].copy()
+    for k, number in enumerate(oval):
+        if number in (54, 103, 67, 109, 10, 338, 297, 332, 284):
+            nearest = brows[np.abs(brows[:, 0] - ring[k, 0]).argsort()[:3]].mean(0)
+            ring[k] += (1 - share) * (nearest - ring[k])
+    return polygon(ring, img_size)
+
 # %% ../nbs/ch6_beyond/01_guide.ipynb #6254c35f
 @dataclass
 class Guide:
@@ -182,7 +198,14 @@ def face_region(index: np.ndarray, # what `rasterize` returned, (S, S)
     hull = index >= 0 if other is None else (index >= 0) | (other >= 0)
     return spread(hull, 6 * size / 128, 3 * size / 128)
 
-# %% ../nbs/ch6_beyond/01_guide.ipynb #f6cbdb33
+# %% ../nbs/ch6_beyond/01_guide.ipynb #8c7a698f
+def make_mask(landmarks: Tensor, # of the targets, (B, N, 3), pixels
+              img_size: int, # S
+             ) -> Tensor: # M, (B, 1, S, S), in [0, 1]
+    "Where a swap may differ from the target, without a guide."
+    return torch.stack([torch.from_numpy(face_region(rasterize(points, img_size)))[None] for points in landmarks.cpu().numpy()])
+
+# %% ../nbs/ch6_beyond/01_guide.ipynb #06781f33
 def make_guide(source: Tensor, # aligned crop of the source, (3, S', S'), in [-1, 1]
                source_landmarks: np.ndarray, # (N, 3), in pixels of this crop
                target: Tensor, # aligned crop of the target, (3, S, S), in [-1, 1]
@@ -195,7 +218,7 @@ def make_guide(source: Tensor, # aligned crop of the source, (3, S', S'), in [-1
     index = rasterize(points, size)
     grid, valid = warp_grid(index, points, source_landmarks)
     own = rasterize(target_landmarks, size) if shape else None
-    missing = foreign_parts(source_landmarks, target_landmarks, points, size)
-    validity = torch.from_numpy(feather_inside(valid * (1 - missing)))
+    shown = valid * (1 - foreign_parts(source_landmarks, target_landmarks, points, size)) * below_hairline(points, size)
+    validity = torch.from_numpy(feather_inside(shown))
     image = match_color(sample(source, grid), target, validity)
     return Guide(image.clamp(-1, 1) * (validity > 0), validity[None], torch.from_numpy(face_region(index, own))[None])

@@ -21,7 +21,7 @@ from .recognizers import MobileFace, RecognizerEnsemble, SFace
 def angle(a: Tensor, # (..., D), L2-normalized
           b: Tensor, # (..., D), L2-normalized
          ) -> Tensor: # (...), in [0, pi], radians
-    "The angle between unit vectors, as precise near 0 and pi as elsewhere (W. Kahan, Mangled Angles, in: Mindless Assessments of Roundoff, 2006)."
+    "The angle between unit vectors, precise near 0 and pi too (W. Kahan, Mangled Angles, in: Mindless Assessments of Roundoff, 2006)."
     return 2 * torch.atan2((a - b).norm(dim=-1), (a + b).norm(dim=-1))
 
 # %% ../nbs/ch4_faceshifter/01_identity_encoder.ipynb #cell-010
@@ -39,7 +39,7 @@ margins = {
 
 # %% ../nbs/ch4_faceshifter/01_identity_encoder.ipynb #cell-011
 class ArcFaceHead(nn.Module):
-    "What a face recognizer is trained with: softmax over cosines, the right class handicapped by a margin (eq. 4.1; arXiv 1801.07698)."
+    "Softmax over cosines with a margin at the right class: the loss that face recognizers are trained with (eq. 4.1; arXiv 1801.07698)."
     def __init__(self,
                  embedding_dim: int, # D
                  n_classes: int, # people in the training set
@@ -73,7 +73,7 @@ class ArcFaceHead(nn.Module):
 
 # %% ../nbs/ch4_faceshifter/01_identity_encoder.ipynb #cell-054
 class IdentityEncoder(nn.Module):
-    "A face recognizer as $z_{id}$: takes an aligned crop of any side, returns L2-normalized embeddings (thesis 4.2.2)."
+    "Embed aligned crops of any side by a face recognizer: $z_{id}$, normalized unless told otherwise (thesis 4.2.2)."
     def __init__(self,
                  backbone: nn.Module, # (B, 3, 112, 112) in [-1, 1] -> (B, D), with D as its `embedding_dim`
                  crop: tuple[int, int] = (19, 237), # the part of a 256-pixel crop that the backbone was trained to see
@@ -130,7 +130,7 @@ class IdentityEncoder(nn.Module):
         return self.requires_grad_(False).train(self.training)
 
     def fold(self) -> 'IdentityEncoder':
-        "Make of the frozen backbone one that is faster: norms folded, `FrozenPReLU`, channels last. For good: the weights then no longer fit the published layout."
+        "Make the frozen backbone faster: norms folded, `FrozenPReLU`, channels last. This cannot be undone: the weights then no longer fit the published layout."
         if not self.frozen: raise ValueError('Only a frozen encoder can be folded: call freeze() first')
         fold_batch_norms(self.backbone).to(memory_format=torch.channels_last)
         for m in self.backbone.modules():

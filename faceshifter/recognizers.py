@@ -77,7 +77,7 @@ class IResNet(nn.Module):
 
 # %% ../nbs/ch4_faceshifter/01a_recognizers.ipynb #cell-035
 class SqueezeExcitation(nn.Module):
-    "Scale each channel by what the mean of all channels says of it (arXiv 1709.01507)."
+    "Scale each channel by a gate computed from the means of all channels (arXiv 1709.01507)."
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
         self.fc1 = nn.Conv2d(channels, channels // reduction, 1, bias=False)
@@ -89,7 +89,7 @@ class SqueezeExcitation(nn.Module):
 
 # %% ../nbs/ch4_faceshifter/01a_recognizers.ipynb #cell-036
 class IRSEBlock(nn.Module):
-    "Residual unit whose residual is squeezed and excited; its shortcut only skips pixels where the width stays."
+    "Residual unit with squeeze and excitation; where the width stays, its shortcut only subsamples."
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1):
         super().__init__()
         self.shortcut_layer = nn.MaxPool2d(1, stride) if in_channels == out_channels else \

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,11 @@ from PIL import Image
 from torch import Tensor
 
 from . import __version__
-from .faces import Face, FaceDetector, FaceError, align, choose_face, face_mask, load_image, paste, to_pil, image_to_tensor
+from .faces import Face, FaceDetector, FaceError, align, choose_face, face_mask, feather_mask, image_to_tensor, load_image, paste, to_pil
 from .generator import AEINet
+from .guide import make_guide, make_mask
 from .identity import IdentityEncoder, identity_backbones
+from .landmarks import FaceMesh, find_landmarks, head_pose
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-006
 def demo_portraits() -> tuple[Image.Image, Image.Image]: # Eileen Collins, Grace Hopper
@@ -91,6 +93,8 @@ class SourceIdentity:
     "A source as the generator sees it: computed once, used for any number of targets."
     z_id: Tensor # (1, D), L2-normalized
     modulations: list # of every block, what `AADGenerator.identity_modulations` makes of z_id
+    crops: Tensor | None = None # the aligned photographs, (N, 3, S, S), in [-1, 1], for a guide; None where the source is a vector
+    landmarks: np.ndarray | None = None # (N, 468, 3), pixels of the crops
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-021
 def check_device(device: str | torch.device) -> torch.device:
@@ -100,12 +104,10 @@ def check_device(device: str | torch.device) -> torch.device:
         raise ValueError(f"The device '{device}' cannot be used here: take 'cpu', or check the name and the driver.") from None
 
 def _backend(model: AEINet, name: str) -> tuple[str, Callable]: # its name, and (target, z_id) to swaps
-    "A way to run the generator. The rearrangements and the exported files were made for a CPU, in single precision."
-    from faceshifter.deployment import fastest_backend, load_backend, auto_backend
+    "A way to run the generator."
+    from faceshifter.deployment.backends import auto_backend, fastest_backend, load_backend
     if name == 'fastest': return fastest_backend(model)[:2]
-    weight = next(model.parameters())
-    if name == 'auto' and weight.device.type == 'cpu' and weight.dtype == torch.float32: return auto_backend(model)
-    name = 'eager' if name == 'auto' else name
+    if name == 'auto': name = auto_backend(model)
     return name, load_backend(model, name)
 
 class FaceSwapper:
@@ -117,7 +119,7 @@ class FaceSwapper:
                  device: str | torch.device = 'cpu', # where the networks run
                  dtype: torch.dtype = torch.float32, # of the generator; half precision wants an accelerator
                  name: str = '', # what the weights are called, for the provenance of the results
-                 backend: str = 'auto', # what runs the generator: a name in `backends`; 'auto': the fastest, see `auto_backend`; 'fastest': measured now, with the compiler
+                 backend: str = 'auto', # what runs the generator: a name that `load_backend` takes; 'auto': by a rule, see `auto_backend`; 'fastest': measured now
                 ):
         if identity.embedding_dim != model.config.embedding_dim:
             raise ValueError(f'The identity encoder gives {identity.embedding_dim} numbers, the model takes {model.config.embedding_dim}: '
@@ -127,7 +129,8 @@ class FaceSwapper:
         self.identity_encoder = identity.eval().requires_grad_(False).to(self.device)
         self.detector = detector or FaceDetector(self.device)
         self._sources: OrderedDict[str, SourceIdentity] = OrderedDict()
-        self.backend, self._swap = _backend(self.model, backend)
+        self.mesh = FaceMesh.from_pretrained().to(self.device) if model.config.guided else None
+        self.backend, self._swap = ('eager', None) if model.config.guided else _backend(self.model, backend)
 
     @property
     def img_size(self) -> int:
@@ -135,14 +138,14 @@ class FaceSwapper:
         return self.model.config.img_size
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-023
-def _published_identity(config) -> IdentityEncoder:
+def _published_identity(config, unverified: bool = False) -> IdentityEncoder:
     "The identity encoder that a configuration names."
     sees = dict(crop=config.identity_crop, normalized=config.identity_normalized)
     if config.identity in identity_backbones: return IdentityEncoder.from_name(config.identity, **sees)
     from faceshifter.interop import load_identity
     from faceshifter.weights import fetch_weights
     names = {'arcface': 'ir_se50'}
-    return IdentityEncoder(load_identity(fetch_weights(names.get(config.identity, config.identity))), **sees)
+    return IdentityEncoder(load_identity(fetch_weights(names.get(config.identity, config.identity), unverified=unverified)), **sees)
 
 @patch(cls_method=True)
 def from_pretrained(cls: FaceSwapper,
@@ -151,15 +154,18 @@ def from_pretrained(cls: FaceSwapper,
                     device: str | torch.device = 'cpu', # where the networks run
                     dtype: torch.dtype = torch.float32, # of the generator
                     backend: str = 'auto', # what runs the generator, see `FaceSwapper`
+                    unverified: bool = False, # accept published weights of which nobody knows the hash
                    ) -> FaceSwapper:
     "A swapper with trained weights: the shipped model, a published name, or any checkpoint that `load_checkpoint` reads."
-    from faceshifter.interop import load_checkpoint
+    from faceshifter.interop import find_checkpoint, load_checkpoint
     from faceshifter.weights import fetch_weights, published, sha256
     weights = weights or 'small-128'
-    path = fetch_weights(str(weights)) if str(weights) in published else Path(weights)
+    path = fetch_weights(str(weights), unverified=unverified) if str(weights) in published else Path(weights)
     if not path.exists(): raise FileNotFoundError(f"There are no weights '{weights}': give the path of a checkpoint, or one of {', '.join(published)}.")
+    path = find_checkpoint(path)
     model = load_checkpoint(path)
-    return cls(model, identity or _published_identity(model.config), device=device, dtype=dtype, name=f'{path.name} sha256:{sha256(path)[:16]}', backend=backend)
+    name = f'{path.name} sha256:{sha256(path)[:16]}' if path.is_file() else path.name
+    return cls(model, identity or _published_identity(model.config, unverified), device=device, dtype=dtype, name=name, backend=backend)
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-024
 def _key(photo: Image.Image, which: Any) -> str:
@@ -184,8 +190,7 @@ def identify(self: FaceSwapper,
     key = ''.join(_key(photo, which) for photo in photos)
     if key not in self._sources:
         crops = torch.cat([image_to_tensor(align(photo, _one_face(self.detector(photo), which))) for photo in photos])
-        z_id = torch.nn.functional.normalize(self.identity_encoder(crops.to(self.device)).mean(0, keepdim=True))
-        self._sources[key] = self.identity_of(z_id)
+        self._sources[key] = self.source_of(crops)
         while len(self._sources) > 64: self._sources.popitem(last=False)
     self._sources.move_to_end(key)
     return self._sources[key]
@@ -197,22 +202,127 @@ def identity_of(self: FaceSwapper, z_id: Tensor) -> SourceIdentity:
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-025
 @patch
+def guides(self: FaceSwapper,
+           source: SourceIdentity, # with its photographs
+           target: Tensor, # aligned crops, (B, 3, S, S), in [-1, 1]
+           shape: float = 0., # how much of the source's own shape the guide brings, in [0, 1]
+           strength: float = 1., # below 1 the guide is mixed with the target's own face
+          ) -> tuple[Tensor, Tensor, Tensor]: # guide (B, 3, S, S), validity and mask (B, 1, S, S)
+    "The guide of every target, made of the source's photograph that is nearest in pose (see `faceshifter.guide`)."
+    landmarks = find_landmarks(self.mesh, target)
+    turn = head_pose(torch.from_numpy(source.landmarks)) if len(source.landmarks) > 1 else None
+    made = []
+    for crop, points in zip(target.cpu(), landmarks.cpu()):
+        nearest = 0 if turn is None else int((turn - head_pose(points[None])).norm(dim=1).argmin())
+        guide = make_guide(source.crops[nearest], source.landmarks[nearest], crop, points.numpy(), shape)
+        if strength < 1: guide.image = torch.lerp(crop, guide.image, max(0., strength)) * (guide.validity > 0)
+        made.append(guide)
+    return tuple(torch.stack([getattr(guide, name) for guide in made]).to(self.device) for name in ('image', 'validity', 'mask'))
+
+@patch
 @torch.inference_mode()
 def swap_crop(self: FaceSwapper,
-               source: SourceIdentity | Tensor, # an `SourceIdentity`, an embedding (1, D) or (B, D), or an aligned crop of the source (1, 3, S', S')
+               source: SourceIdentity | Tensor, # a `SourceIdentity`, an embedding (1, D) or (B, D), or an aligned crop of the source (1, 3, S', S')
                target: Tensor, # aligned crops $X_t$, (B, 3, S, S), in [-1, 1]
                strength: float = 1., # 0 keeps the target's identity, 1 takes the source's
                record: list | None = None, # takes the masks and activations of each block
+               guides: tuple[Tensor, Tensor, Tensor] | None = None, # what `guides` made; None: made here, where the network and the source allow it
               ) -> Tensor: # $\hat Y_{s,t}$, (B, 3, S, S), in [-1, 1]
-    "Swap aligned crops: the networks alone, several targets in one batch."
+    "Swap aligned crops: the networks alone, several targets in one batch. A source that is a vector is swapped without a guide."
     target = target.to(self.device)
-    if isinstance(source, Tensor) and source.ndim == 4: source = self.identity_encoder(source.to(self.device))
+    if isinstance(source, Tensor) and source.ndim == 4: source = self.source_of(source)
     z_id = (source.z_id if isinstance(source, SourceIdentity) else source).to(self.device)
-    if strength != 1: z_id = slerp(self.identity_encoder(target), z_id, strength)
-    target, z_id = target.to(self.dtype), z_id.to(self.dtype).expand(len(target), -1)
+    if strength != 1: z_id = self.between(self.identity_encoder(target), z_id, strength)
     known = isinstance(source, SourceIdentity) and strength == 1 and len(target) == 1
-    if record is not None: return self.model(target, z_id, record).float()
-    return (self._swap(target, z_id, source.modulations) if known and self.backend == 'optimized' else self._swap(target, z_id)).float()
+    seen, z_id = target.to(self.dtype), z_id.to(self.dtype).expand(len(target), -1)
+    if self.mesh:
+        if guides is None and isinstance(source, SourceIdentity) and source.crops is not None: guides = self.guides(source, target, strength=strength)
+        guide, validity, mask = (g.to(self.dtype) for g in guides) if guides else (None, None, make_mask(find_landmarks(self.mesh, target), target.shape[-1]).to(seen))
+        return self.model(seen, z_id, record, guide=guide, validity=validity, mask=mask, modulations=source.modulations if known else None).float()
+    if record is not None: return self.model(seen, z_id, record).float()
+    return (self._swap(seen, z_id, source.modulations) if known and self.backend == 'optimized' else self._swap(seen, z_id)).float()
+
+@patch
+def source_of(self: FaceSwapper,
+              crops: Tensor, # aligned photographs of one person, (N, 3, S', S'), in [-1, 1]
+             ) -> SourceIdentity:
+    "A source from aligned crops."
+    source = self.identity_of(self.identity_encoder.average(self.identity_encoder(crops.to(self.device))))
+    if not self.mesh: return source
+    return replace(source, crops=crops.cpu(), landmarks=find_landmarks(self.mesh, crops.to(self.device)).cpu().numpy())
+
+@patch
+def between(self: FaceSwapper,
+            z_target: Tensor, # (B, D), of any length
+            z_source: Tensor, # (1, D) or (B, D)
+            strength: float,
+           ) -> Tensor: # (B, D), as long as the encoder's embeddings
+    "An identity on the way from the target's to the source's, see `slerp`."
+    unit = torch.nn.functional.normalize
+    z_id = slerp(unit(z_target), unit(z_source), strength)
+    return self.identity_encoder.normalize(z_id) if self.identity_encoder.normalized else z_id * z_source.norm(dim=-1, keepdim=True)
+
+# %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-025
+@patch
+def guides(self: FaceSwapper,
+           source: SourceIdentity, # with its photographs
+           target: Tensor, # aligned crops, (B, 3, S, S), in [-1, 1]
+           shape: float = 0., # how much of the source's own shape the guide brings, in [0, 1]
+           strength: float = 1., # below 1 the guide is mixed with the target's own face
+          ) -> tuple[Tensor, Tensor, Tensor]: # guide (B, 3, S, S), validity and mask (B, 1, S, S)
+    "The guide of every target, made of the source's photograph that is nearest in pose (see `faceshifter.guide`)."
+    landmarks = find_landmarks(self.mesh, target)
+    turn = head_pose(torch.from_numpy(source.landmarks)) if len(source.landmarks) > 1 else None
+    made = []
+    for crop, points in zip(target.cpu(), landmarks.cpu()):
+        nearest = 0 if turn is None else int((turn - head_pose(points[None])).norm(dim=1).argmin())
+        guide = make_guide(source.crops[nearest], source.landmarks[nearest], crop, points.numpy(), shape)
+        if strength < 1: guide.image = torch.lerp(crop, guide.image, max(0., strength)) * (guide.validity > 0)
+        made.append(guide)
+    return tuple(torch.stack([getattr(guide, name) for guide in made]).to(self.device) for name in ('image', 'validity', 'mask'))
+
+@patch
+@torch.inference_mode()
+def swap_crop(self: FaceSwapper,
+               source: SourceIdentity | Tensor, # a `SourceIdentity`, an embedding (1, D) or (B, D), or an aligned crop of the source (1, 3, S', S')
+               target: Tensor, # aligned crops $X_t$, (B, 3, S, S), in [-1, 1]
+               strength: float = 1., # 0 keeps the target's identity, 1 takes the source's
+               record: list | None = None, # takes the masks and activations of each block
+               guides: tuple[Tensor, Tensor, Tensor] | None = None, # what `guides` made; None: made here, where the network and the source allow it
+              ) -> Tensor: # $\hat Y_{s,t}$, (B, 3, S, S), in [-1, 1]
+    "Swap aligned crops: the networks alone, several targets in one batch. A source that is a vector is swapped without a guide."
+    target = target.to(self.device)
+    if isinstance(source, Tensor) and source.ndim == 4: source = self.source_of(source)
+    z_id = (source.z_id if isinstance(source, SourceIdentity) else source).to(self.device)
+    if strength != 1: z_id = self.between(self.identity_encoder(target), z_id, strength)
+    known = isinstance(source, SourceIdentity) and strength == 1 and len(target) == 1
+    seen, z_id = target.to(self.dtype), z_id.to(self.dtype).expand(len(target), -1)
+    if self.mesh:
+        if guides is None and isinstance(source, SourceIdentity) and source.crops is not None: guides = self.guides(source, target, strength=strength)
+        guide, validity, mask = (g.to(self.dtype) for g in guides) if guides else (None, None, make_mask(find_landmarks(self.mesh, target), target.shape[-1]).to(seen))
+        return self.model(seen, z_id, record, guide=guide, validity=validity, mask=mask, modulations=source.modulations if known else None).float()
+    if record is not None: return self.model(seen, z_id, record).float()
+    return (self._swap(seen, z_id, source.modulations) if known and self.backend == 'optimized' else self._swap(seen, z_id)).float()
+
+@patch
+def source_of(self: FaceSwapper,
+              crops: Tensor, # aligned photographs of one person, (N, 3, S', S'), in [-1, 1]
+             ) -> SourceIdentity:
+    "A source from aligned crops."
+    source = self.identity_of(self.identity_encoder.average(self.identity_encoder(crops.to(self.device))))
+    if not self.mesh: return source
+    return replace(source, crops=crops.cpu(), landmarks=find_landmarks(self.mesh, crops.to(self.device)).cpu().numpy())
+
+@patch
+def between(self: FaceSwapper,
+            z_target: Tensor, # (B, D), of any length
+            z_source: Tensor, # (1, D) or (B, D)
+            strength: float,
+           ) -> Tensor: # (B, D), as long as the encoder's embeddings
+    "An identity on the way from the target's to the source's, see `slerp`."
+    unit = torch.nn.functional.normalize
+    z_id = slerp(unit(z_target), unit(z_source), strength)
+    return self.identity_encoder.normalize(z_id) if self.identity_encoder.normalized else z_id * z_source.norm(dim=-1, keepdim=True)
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-027
 class _Clock(dict):
@@ -236,8 +346,15 @@ def _assign(self: FaceSwapper, source: Any, photo: Image.Image, found: list[Face
 def _similarities(self: FaceSwapper, source: Tensor, before: Tensor, after: Tensor) -> dict[str, float]:
     "Cosine similarity of crops before and after the swap to the source and to the target."
     z_before, z_after = self.identity_encoder(torch.cat([before, after]).to(self.device))
-    cosine = lambda a, b: float((a * b).sum())
+    cosine = lambda a, b: float(torch.cosine_similarity(a, b, 0))
     return {'source_before': cosine(z_before, source[0]), 'source_after': cosine(z_after, source[0]), 'target_after': cosine(z_after, z_before)}
+
+@patch
+def paste_mask(self: FaceSwapper, target: Tensor, guides: tuple | None, softness: float) -> np.ndarray: # (S, S), in [0, 1]
+    "Where a swapped crop is pasted: inside a superellipse, or wherever a guided network can have changed the target."
+    if not self.mesh: return face_mask(self.img_size, softness)
+    mask = guides[2] if guides else make_mask(find_landmarks(self.mesh, target.to(self.device)), self.img_size)
+    return (3 * mask[0, 0].cpu().numpy()).clip(0, 1) * feather_mask(self.img_size, 0.04)
 
 @patch
 @torch.inference_mode()
@@ -247,9 +364,10 @@ def __call__(self: FaceSwapper,
           face: Any = 0, # which face of the target: an index (the largest is 0), 'left', 'right', 'top', 'bottom', a point (x, y), or 'all'
           like: Any = None, # instead of `face`: the one most like this reference photograph
           strength: float = 1., # 0 keeps the target's identity, 1 takes the source's
-          colors: float = 0.5, # how far mean and deviation of the colors are brought to the target's, in [0, 1]
+          colors: float | None = None, # how far mean and deviation of the colors are brought to the target's, in [0, 1]; None: 0.5, and 0 behind a guide, which has the target's colors
           softness: float = 0.3, # of the mask, see `face_mask`
-          detail: float = 0.3, # how much of the photograph's detail too fine for the crop is put back, in [0, 1]
+          detail: float | None = None, # how much of the photograph's detail too fine for the crop is put back, in [0, 1]; None: 0.3, and 0 behind a guide
+          shape: float = 0., # how much of the source's own shape a guide brings, in [0, 1]
           details: bool = False, # return a `Swap` instead of the photograph alone
          ) -> Image.Image | Swap: # the size of the target's photograph, turned upright
     "The target's photograph with the source's identity; pixels outside the mask stay as they were. Errors: `ImageError`, `FaceError`."
@@ -259,10 +377,13 @@ def __call__(self: FaceSwapper,
     pairs = self._assign(source, photo, found, face, like)
     sources = [who if isinstance(who, SourceIdentity) else clock('identify', self.identify, who) for who, _ in pairs]
     crops = [clock('align', align, photo, one, self.img_size) for _, one in pairs]
-    mask = face_mask(self.img_size, softness)
+    colors, detail = ((0. if self.mesh else default) if given is None else given for given, default in ((colors, 0.5), (detail, 0.3)))
     faces = []
     for who, crop, (_, one) in zip(sources, crops, pairs):
-        swapped = clock('generate', self.swap_crop, who, image_to_tensor(crop), strength)
+        seen, guides = image_to_tensor(crop), None
+        if self.mesh and who.crops is not None: guides = clock('guide', self.guides, who, seen.to(self.device), shape, strength)
+        mask = self.paste_mask(seen, guides, softness)
+        swapped = clock('generate', self.swap_crop, who, seen, strength, None, guides)
         swapped = clock('paste', color_transfer, to_pil(swapped), crop, mask, colors)
         photo = clock('paste', paste, photo, swapped, one, mask=mask, detail=detail)
         faces.append(SwappedFace(one, crop, swapped, mask))
@@ -279,17 +400,20 @@ def __call__(self: FaceSwapper,
 def swap_many(self: FaceSwapper,
                source: Any, # as in a call, but not a mapping
                targets: Sequence[Any], # photographs; the largest face of each
-               strength: float = 1., colors: float = 0.5, softness: float = 0.3, detail: float = 0.3,
+               strength: float = 1., colors: float | None = None, softness: float = 0.3, detail: float | None = None, shape: float = 0.,
               ) -> list[Image.Image]:
     "One source onto the largest face of many photographs, detected and generated as one batch."
     who = source if isinstance(source, SourceIdentity) else self.identify(source)
     photos = [load_image(target) for target in targets]
     faces = [choose_face(found) for found in self.detector.batch(photos)]
     crops = [align(photo, face, self.img_size) for photo, face in zip(photos, faces)]
-    swapped = self.swap_crop(who, torch.cat([image_to_tensor(crop) for crop in crops]), strength)
-    mask = face_mask(self.img_size, softness)
+    seen = torch.cat([image_to_tensor(crop) for crop in crops])
+    guides = self.guides(who, seen.to(self.device), shape, strength) if self.mesh and who.crops is not None else None
+    swapped = self.swap_crop(who, seen, strength, None, guides)
+    masks = [self.paste_mask(seen[n:n + 1], tuple(g[n:n + 1] for g in guides) if guides else None, softness) for n in range(len(seen))]
+    colors, detail = ((0. if self.mesh else default) if given is None else given for given, default in ((colors, 0.5), (detail, 0.3)))
     return [paste(photo, color_transfer(to_pil(s), crop, mask, colors), face, mask=mask, detail=detail)
-            for photo, crop, face, s in zip(photos, crops, faces, swapped)]
+            for photo, crop, face, s, mask in zip(photos, crops, faces, swapped, masks)]
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-030
 _formats = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}

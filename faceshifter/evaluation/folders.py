@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..faces import FaceDetector, align, choose_face, image_to_tensor, load_image, to_pil
 from ..swap import FaceSwapper
-from .protocol import Evaluation, Method, evaluate, method_of, random_pairs, score_swaps
+from .protocol import Evaluation, Method, _random_pairs, evaluate, method_of, score_swaps
 from .recognizers import DlibRecognizer
 
 # %% ../../nbs/ch5_experiments/05f_folders.ipynb #415b408e
@@ -25,7 +25,7 @@ def write_pairs(path: str | Path, # JSON to write: a list of [source, target, ou
                 seed: int = 0, # of the pairs
                ) -> list[tuple[str, str, str]]: # what was written
     "The pairs of an evaluation for another program, which is to write its results under the third name"
-    rows = [(names[s], names[t], f'{i:05}.png') for i, (s, t) in enumerate(zip(*random_pairs(len(names), seed)))]
+    rows = [(names[s], names[t], f'{i:05}.png') for i, (s, t) in enumerate(zip(*_random_pairs(len(names), seed)))]
     Path(path).write_text(json.dumps(rows, indent=0))
     return rows
 

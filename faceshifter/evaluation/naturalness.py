@@ -8,7 +8,7 @@ __all__ = ['naturalness']
 # %% ../../nbs/ch5_experiments/05d_naturalness.ipynb #098de60f
 import numpy as np
 
-from .recognizers import inner_face
+from .recognizers import _inner_face
 
 # %% ../../nbs/ch5_experiments/05d_naturalness.ipynb #7572c1e6
 def _luma(picture: np.ndarray) -> np.ndarray:
@@ -69,7 +69,7 @@ def naturalness(swapped: np.ndarray, # aligned crop, (S, S, 3), uint8
                 points_target: np.ndarray, # the target's landmarks, (68, 2), pixels
                ) -> dict[str, float]: # ratios to the target ('sharpness', 'eye_contrast'; 1: equal) and differences (0: equal)
     "Measure how the face of a swap differs from its target's in sharpness, eyes, mouth, seam and color."
-    mask = inner_face(points_target, len(target))
+    mask = _inner_face(points_target, len(target))
     face = mask > 0
     gaze, (gaze_target, contrast_target) = _eyes(swapped, points_swapped)[0], _eyes(target, points_target)
     contrast = _eyes(swapped, points_target)[1]             # where the target's eyes are: painted-over eyes are not found again

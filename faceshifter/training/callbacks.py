@@ -113,14 +113,15 @@ class History(Callback):
         missing = torch.full((len(state['values']),), math.nan)
         self.values, self.rows = torch.stack([values.get(name, missing) for name in self.names], 1), state['rows']
 
-# %% ../../nbs/ch5_experiments/03f_training_callbacks.ipynb #65a20d84
+# %% ../../nbs/ch5_experiments/03f_training_callbacks.ipynb #60325365
 class TrainingMonitor(Callback):
     "Warns of what goes wrong while it does, and says what helps."
     order = 56 # after the History
     remedies = {
-        'loss': 'The loss is not finite. Resume from the last checkpoint with a smaller learning rate, max_grad_norm=1, or precision="bfloat16" if it was float16.',
+        'loss': 'The loss is not finite, or above a million. Resume from the last checkpoint with a smaller learning rate, max_grad_norm=1, or precision="bfloat16" if it was float16.',
         'discriminator': 'The loss of the discriminator is near 0 (2 where it knows nothing): it tells every swap from a photograph, and the generator learns nothing from it. '
                          'Slow it down (discriminator_lr, discriminator_interval=2), restrain it (r1=1), or let it start later (discriminator_start=1000).',
+        'evaluation': 'The averaged weights swap no held-out face any more: the loss of the evaluation is not finite. Resume from an earlier checkpoint with a smaller learning rate.',
         'attribute': 'The attribute loss fell to almost nothing: the attribute encoder returns the same for every face. Resume from a checkpoint before that, '
                      'with a smaller learning rate or a smaller weight of the attribute loss.',
         'to_target': 'The swaps stay as similar to their targets as before, so nobody is being swapped yet. Raise the weight of the identity loss, lower that of the attribute loss or '
@@ -129,15 +130,21 @@ class TrainingMonitor(Callback):
         self.patience, self.raised, self.bad = patience, [], 0
 
     def before_backward(self):
-        "A loss that is not finite ends the training, unless the scaling of float16 may still cure it."
-        self.bad = 0 if torch.isfinite(self.learn.loss) else self.bad + 1
-        if self.bad > (20 if getattr(self.learn, 'scaler', None) and self.learn.scaler.is_enabled() else 0):
-            self.learn.failure = FloatingPointError(f'step {self.learn.step + 1}: {self.remedies["loss"]}')
-            raise CancelFitException
+        "A loss that is not finite ends the training, unless the scaling of float16 may still cure it; so does one that no training recovers from."
+        self.bad = 0 if self.learn.loss.abs() < 1e6 else self.bad + 1 # a NaN is not below either
+        if self.bad > (20 if getattr(self.learn, 'scaler', None) and self.learn.scaler.is_enabled() else 0): self.stop('loss', self.learn.step + 1)
+
+    def stop(self, name: str, step: int):
+        "End the training with an error."
+        self.learn.failure = FloatingPointError(f'step {step}: {self.remedies[name]}')
+        raise CancelFitException
 
     def after_epoch(self):
         "Look at the newest row of the table, and at those before."
-        rows = self.learn.history.rows
+        rows, loss, history = self.learn.history.rows, self.learn.loss_func, self.learn.history
+        if not math.isfinite(rows[-1]['valid_loss']): self.stop('evaluation', self.learn.step)
+        unknown = [name for name, weight in loss.weights.items() if weight.at(self.learn.step - 1) and history.term(name).isnan().all()]
+        if unknown and len(rows) == 1: warnings.warn(f'step {self.learn.step}: no function computes {", ".join(unknown)}, so their weights have no effect', stacklevel=2)
         if rows[-1]['discriminator'] < 0.2: self.warn('discriminator')
         if rows[-1]['attribute'] < 0.01 * max(row['attribute'] for row in rows): self.warn('attribute')
         if len(rows) > self.patience and rows[-1]['to_target'] > max(rows[-1]['to_source'], rows[-1 - self.patience]['to_target'] - 0.02): self.warn('to_target')

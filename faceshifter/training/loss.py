@@ -41,7 +41,7 @@ class SwapLoss:
         self.terms = {name: term.detach() for name, term in terms.items()}
         return total_loss(terms, {name: self.weights[name].at(step) for name in terms})
 
-# %% ../../nbs/ch5_experiments/03d_training_loss.ipynb #6d73809a
+# %% ../../nbs/ch5_experiments/03d_training_loss.ipynb #8a9ef472
 class SwapTerms:
     "The terms of the generator's loss that need no discriminator (eqs. 4.9 to 4.11; appendix B, `compute_G_loss`)."
     def __init__(self,
@@ -68,10 +68,14 @@ class SwapTerms:
         if self.detach_attributes: z_att = [z.detach() for z in z_att]
         z_swapped = self.identity(robust_view(swapped, self.robust_views) if training else swapped)
         terms = {'identity': identity_loss(z_swapped, batch.z_id), # eq. 4.9
-                 'attribute': attribute_loss(self.net.attributes(swapped), z_att), # eq. 4.10
+                 'attribute': attribute_loss(self.attributes(swapped, batch), z_att), # eq. 4.10
                  'reconstruction': reconstruction_loss(swapped, batch.target, batch.same) * same_person_share(batch.same)} # eq. 4.11
         further = {name: term(swapped, z_swapped, batch) for name, term in self.further.items()} if training else {}
         return terms | {name: value for name, value in further.items() if value is not None}
+
+    def attributes(self, swapped: Tensor, batch: SwapBatch) -> list[Tensor]:
+        "Attribute maps of the swap; override it where the encoder sees more than an image."
+        return self.net.attributes(swapped)
 
     def contrast(self, swapped: Tensor, z_swapped: Tensor, batch: SwapBatch) -> Tensor | None:
         other = ~batch.same
