@@ -104,7 +104,8 @@ def _triptych(source, target, swapped, height: int = 512):
 
 def _demo(output: Path | None, swapper, options: dict, force: bool) -> tuple[dict, str]:
     "Both demo portraits, one onto the other."
-    from faceshifter.swap import demo_portraits, save_image
+    from faceshifter.images import save_image
+    from faceshifter.swap import demo_portraits
     source, target = demo_portraits()
     result = swapper(source, target, details=True, **options)
     path = save_image(_triptych(source, target, result.photo), output or Path('swap.png'), swapper.name, force=force or output is None)
@@ -143,7 +144,7 @@ def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who s
         where, who_where = _position(face), _position(source_face) if source_face is not None else None
         if format not in ('png', 'jpg', 'webp'): raise ValueError(f"--format '{format}': give png, jpg or webp.")
         if not demo:
-            from faceshifter.swap import check_output
+            from faceshifter.images import check_output
             sources = _photos_in(source)
             if target.is_dir(): work, ignored = _folder_work(target, output, sources, format, recursive)
             else:
@@ -151,7 +152,8 @@ def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who s
                 check_output(output, force)
                 _refuse_inputs([output], [*sources, target])
         _use_threads(threads)
-        from faceshifter.swap import FaceSwapper, save_image
+        from faceshifter.images import save_image
+        from faceshifter.swap import FaceSwapper
         options = {'strength': strength, 'colors': colors, 'softness': softness}
         swapper = FaceSwapper.from_pretrained(weights, device=device, backend=backend, unverified=unverified)
         if demo:
@@ -203,8 +205,8 @@ def _swap_folder(swapper, who, work: dict[Path, Path], ignored: dict[str, str], 
     "One result for each target; what is there already is left, the bad ones are skipped and listed"
     from tqdm import tqdm
 
-    from faceshifter.faces import FaceError, load_image
-    from faceshifter.swap import save_image
+    from faceshifter.faces import FaceError
+    from faceshifter.images import load_image, save_image
     written, present, copied, skipped = [], [], [], {}
     for path, out in tqdm(work.items(), disable=json or quiet, unit='photo'):
         if out.exists() and not force:
@@ -251,7 +253,7 @@ def prepare(sources: Annotated[list[str], typer.Argument(help='Folders, .zip or 
     faceshifter prepare vggface2/ -o faces/ --person folder
     """
     with _friendly_errors(json):
-        from faceshifter.data import prepare_faces
+        from faceshifter.data.prepare import prepare_faces
         counts = prepare_faces(sources, output, img_size=img_size, person=person, min_size=min_size, min_score=min_score, min_sharpness=min_sharpness,
                                max_yaw=max_yaw, workers=workers, device=device, progress=not (json or quiet))
         _report(counts, '', json, True)

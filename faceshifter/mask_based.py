@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .evaluation.recognizers import _inner_face, face_landmarks
-from .faces import image_to_tensor, to_pil
+from .images import image_to_tensor, to_pil
 
 # %% ../nbs/ch5_experiments/05a_mask_based.ipynb #cell-009
 def _warp_onto(picture: np.ndarray, # (S, S, 3), uint8

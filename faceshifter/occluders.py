@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from .drawing import Canvas, Occluder, Paint, Relief, Scene, cloth, lambert, random_color, read_scene, rotate, skin, smooth_curve, soft_copy, texture
-from .faces import image_to_tensor, to_pil
 from .glasses import draw_glasses
+from .images import image_to_tensor, to_pil
 
 # %% ../nbs/ch6_beyond/02a_occluders.ipynb #90516280
 #| exports

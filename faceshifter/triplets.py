@@ -20,10 +20,10 @@ from fastcore.basics import patch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from .data import FaceDataset
-from .faces import image_to_tensor
+from .data.pairs import FaceDataset
 from .glasses import glasses
 from .guide import below_hairline, blend_shape, face_region, feather_inside, foreign_parts, match_color, polygon, rasterize, sample, spread, warp_grid
+from .images import image_to_tensor
 from .landmarks import FaceMesh, find_landmarks, landmark_groups, mesh_mirror
 from .occluders import composite, random_occluder
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..faces import image_to_tensor, to_pil
+from ..images import image_to_tensor, to_pil
 from ..swap import color_transfer
 from .recognizers import _inner_face, face_landmarks
 

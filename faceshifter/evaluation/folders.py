@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..faces import FaceDetector, align, choose_face, image_to_tensor, load_image, to_pil
+from ..faces import FaceDetector, align, choose_face
+from ..images import image_to_tensor, load_image, to_pil
 from ..swap import FaceSwapper
 from .protocol import Evaluation, Method, _random_pairs, evaluate, method_of, score_swaps
 from .recognizers import DlibRecognizer

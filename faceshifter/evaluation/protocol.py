@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..faces import FaceDetector, face_mask, to_pil
+from ..faces import FaceDetector, face_mask
+from ..images import to_pil
 from ..swap import FaceSwapper
 from .metrics import _frechet_distance_unbiased, _identity_retrieval, _landmark_error, _lpips, _outside_similarity, _reconstruction, expression_error, frechet_distance, kernel_distance, pose_error
 from .naturalness import naturalness

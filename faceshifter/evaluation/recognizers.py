@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..faces import template, to_pil, warp
+from ..faces import template, warp
 from ..identity import IdentityEncoder, identity_backbones
+from ..images import to_pil
 from ..interop import load_identity
 
 # %% ../../nbs/ch5_experiments/05b_judges.ipynb #5c5ade26

@@ -23,8 +23,8 @@ from fastai.torch_core import num_distrib, rank_distrib
 from PIL import Image
 from torch import Tensor, nn
 
-from ..augment import mixed_identities, without_detail
-from ..data import FaceDataset, face_dataloaders
+from ..data.augment import mixed_identities, without_detail
+from ..data.pairs import FaceDataset, face_dataloaders
 
 # %% ../../nbs/ch5_experiments/03c_training_batches.ipynb #13f458c9
 def tiny_dataloaders(img_size: int = 32, # side S of the pictures

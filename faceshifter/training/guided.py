@@ -18,8 +18,8 @@ from fastai.torch_core import default_device
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..augment import robust_view
-from ..data import FaceDataset, PairLoader
+from ..data.augment import robust_view
+from ..data.pairs import FaceDataset, PairLoader
 from ..discriminator import MultiscaleDiscriminator, PatchDiscriminator
 from ..generator import AADLayer, AEIConfig, AEINet
 from ..landmarks import FaceMesh, landmark_groups

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from matplotlib import pyplot as plt
 from torch import nn
 
-from ..data import PairLoader, face_dataloaders
+from ..data.pairs import PairLoader, face_dataloaders
 from ..discriminator import MultiscaleDiscriminator
 from ..generator import AADLayer, AEIConfig, AEINet
 from ..identity import IdentityEncoder

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..augment import robust_view
+from ..data.augment import robust_view
 from ..generator import AEINet
 from ..losses import attribute_loss, coarse_loss, contrastive_identity_loss, identity_loss, outside_loss, perceptual_loss, recognizer_features, reconstruction_loss, spot_loss, total_loss
 from .batches import SwapBatch
