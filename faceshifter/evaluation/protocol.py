@@ -71,8 +71,9 @@ class Evaluation:
 
     def table(self) -> str:
         "Means with 95 % intervals and the count of pairs, for people."
-        rows = [f'{name:24}{m:9.3f}   [{low:.3f}, {high:.3f}]   {np.isfinite(v).sum()} pairs' for name, v in self.values.items() for m, low, high in [bootstrap(v)]]
-        return '\n'.join(rows + [f'{name:24}{v:9.3f}' for name, v in self.single.items()])
+        width = max(24, *(len(name) + 1 for name in [*self.values, *self.single]))
+        rows = [f'{name:{width}}{m:9.3f}   [{low:.3f}, {high:.3f}]   {np.isfinite(v).sum()} pairs' for name, v in self.values.items() for m, low, high in [bootstrap(v)]]
+        return '\n'.join(rows + [f'{name:{width}}{v:9.3f}' for name, v in self.single.items()])
 
 def compare(a: Evaluation, b: Evaluation) -> dict[str, tuple[float, float, float]]: # by metric: mean of a - b over the pairs, and the ends of its 95 % interval
     "Compare two methods pair by pair; a ValueError where their pairs differ."
