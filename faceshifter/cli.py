@@ -124,7 +124,8 @@ def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who s
          like: Annotated[Path | None, typer.Option(help='Instead of --face: the face most like the one on this photograph.')] = None,
          source_face: Annotated[str | None, typer.Option(help='Which face of the source, like --face.')] = None,
          strength: Annotated[float, typer.Option(help="0 keeps the target's identity, 1 takes the source's.", min=0, max=1.5, callback=_finite)] = 1.,
-         colors: Annotated[float, typer.Option(help="How far the colors are brought to the target's.", min=0, max=1, callback=_finite)] = 0.5,
+         colors: Annotated[float | None, typer.Option(help="How far the colors are brought to the target's; default: 0.5, and 0 behind a guide.", min=0, max=1, callback=_finite)] = None,
+         shape: Annotated[float, typer.Option(help="How much of the source's own shape a guide brings.", min=0, max=1, callback=_finite)] = 0.,
          softness: Annotated[float, typer.Option(help="Width of the mask's border, as a share of its half axes.", min=0.01, max=1, callback=_finite)] = 0.3,
          weights: _Weights = None, unverified: _Unverified = False, device: _Device = 'cpu', backend: _Backend = 'auto', threads: _Threads = None,
          recursive: Annotated[bool, typer.Option('--recursive', '-r', help='Targets in subfolders as well.')] = False,
@@ -154,7 +155,7 @@ def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who s
         _use_threads(threads)
         from faceshifter.images import save_image
         from faceshifter.swap import FaceSwapper
-        options = {'strength': strength, 'colors': colors, 'softness': softness}
+        options = {'strength': strength, 'colors': colors, 'shape': shape, 'softness': softness}
         swapper = FaceSwapper.from_pretrained(weights, device=device, backend=backend, unverified=unverified)
         if demo:
             values, text = _demo(output, swapper, options, force)
@@ -319,7 +320,7 @@ def train(context: typer.Context,
 @app.command()
 def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits of different people.')],
              weights: _Weights = None,
-             recognizer: Annotated[Path | None, typer.Option(help="Checkpoint of another recognizer, to judge; default: dlib's.")] = None,
+             judge: Annotated[list[str] | None, typer.Option(help="Recognizer: dlib, sface, mobileface or a checkpoint; may be repeated; default: dlib.")] = None,
              outputs: Annotated[Path | None, typer.Option(help='Judge the pictures that another program wrote into this folder; with --pairs.')] = None,
              pairs: Annotated[Path | None, typer.Option(help='JSON: which source and target each of them was made of.')] = None,
              pairs_for: Annotated[Path | None, typer.Option(help='Write such a file, for another program to work through, and stop.')] = None,
@@ -339,19 +340,17 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
         _photos_in(portraits)
         _use_threads(threads)
         if (outputs is None) != (pairs is None): _fail('--outputs and --pairs belong together: the pictures, and which pair each of them is.', json)
-        from faceshifter.evaluation import evaluate_folder, evaluate_outputs, load_portraits, show_extremes, write_pairs
+        from faceshifter.evaluation.folders import evaluate_folder, evaluate_outputs, load_portraits, show_extremes, write_pairs
         if pairs_for is not None:
             written = write_pairs(pairs_for, load_portraits(portraits, aligned=aligned)[0], seed)
             return _report({'pairs': len(written), 'output': str(pairs_for)}, f'wrote {pairs_for}: {len(written)} pairs, each [source, target, name of the result]', json, quiet)
-        score_swaps, name = None, recognizer.name if recognizer else ''
-        if recognizer is not None:
-            from faceshifter.identity import IdentityEncoder
-            from faceshifter.interop import load_identity
-            score_swaps = IdentityEncoder(load_identity(recognizer)).eval().to(device)
-        if outputs is not None: result, crops, skipped = evaluate_outputs(portraits, outputs, pairs, score_swaps, aligned, name=name)
+        from faceshifter.evaluation.recognizers import load_judges
+        if outputs is not None: result, crops, skipped = evaluate_outputs(portraits, outputs, pairs, load_judges(judge) if judge else None, aligned)
         else:
             from faceshifter.swap import FaceSwapper
-            result, crops, skipped = evaluate_folder(portraits, FaceSwapper.from_pretrained(weights, device=device, unverified=unverified), score_swaps, aligned, seed, name=name)
+            swapper = FaceSwapper.from_pretrained(weights, device=device, unverified=unverified)
+            judges = load_judges(judge, swapper.model.config.identity, device) if judge else None
+            result, crops, skipped = evaluate_folder(portraits, swapper, judges, aligned, seed)
         if picture is not None: show_extremes(result, crops).savefig(picture, dpi=150)
         lines = [result.table(), *(f'{key:24}{value}' for key, value in result.note.items()), *(f'skipped {path}: {why}' for path, why in skipped.items())]
         _report(result.summary() | {'skipped': skipped}, '\n'.join(lines), json, quiet)
@@ -391,7 +390,7 @@ def info(weights: Annotated[str | None, typer.Argument(help='A name or a checkpo
         from faceshifter.weights import fetch_weights, published, read_metadata, sha256
         versions = {'faceshifter': __version__, 'python': platform.python_version(), 'torch': torch.__version__,
                     'cuda': torch.cuda.is_available(), 'threads': torch.get_num_threads()}
-        name = weights or 'small-128'
+        name = weights or 'guided-256'
         path = fetch_weights(name, unverified=unverified) if name in published else Path(name)
         if not path.exists(): raise FileNotFoundError(f"There is no '{path}': give the path of a checkpoint, or a name that `faceshifter weights` lists.")
         path = find_checkpoint(path)
