@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'svg_text', 'Diagram', 'gan_evolution', 'stylegan_generator', 'spade_layer', 'cyclegan_cycles',
-           'face_swap_framework', 'arcface_loss', 'aei_net', 'aad_block', 'aad_layer']
+           'face_swap_framework', 'arcface_loss', 'aei_net', 'aad_block', 'aad_layer', 'back_propagation',
+           'autoencoder_kinds', 'gan_game', 'three_scales']
 
 # %% ../nbs/appendix/c_diagrams.ipynb #546e7e5a
 import re
@@ -288,3 +289,64 @@ def aad_layer() -> Diagram:
     return d
 
 aad_layer()
+
+# %% ../nbs/appendix/c_diagrams.ipynb #b1864422
+def back_propagation() -> Diagram:
+    "A feed-forward network, and the derivatives that go back through it (eqs 2.2 to 2.7)."
+    d = Diagram(690, 150, 'Forward, each layer multiplies by its weights W and applies sigma; backward, each layer hands delta '
+                '= W transposed times delta, times the slope of sigma, to the layer before.')
+    chain = [d.box(45, 50, 'x = a^{(0)}', 'attributes', 75)]
+    chain += [d.box(170 + 125 * i, 50, f'σ(W^{{({i + 1})}} a^{{({i})}})', 'network', 95) for i in range(3)]
+    chain += [d.box(550, 50, 'ŷ', 'attributes', 50), d.box(645, 50, 'E_{mse}(y, ŷ)', 'mask', 85)]
+    for a, b in zip(chain, chain[1:]): d.arrow(a, b)
+    back = [d.box(x, 115, t, 'identity', 95) for x, t in ((170, 'δ^{(1)}'), (295, 'δ^{(2)}'), (420, 'δ^{(3)}'))]
+    d.arrow(chain[-1], back[2], bend='vh', kind='identity', dashed=True)
+    for a, b in zip(back[::-1], back[-2::-1]): d.arrow(a, b, kind='identity', dashed=True)
+    for a, b in zip(back, chain[1:4]): d.arrow(a, b, kind='identity', dashed=True)
+    return d
+
+back_propagation()
+
+# %% ../nbs/appendix/c_diagrams.ipynb #7114084a
+def autoencoder_kinds() -> Diagram:
+    "Three autoencoders, which differ in what the code is held to (2.3.2)."
+    d = Diagram(690, 190, 'Encoder, code, decoder. The plain autoencoder leaves its codes where they fall, the variational one '
+                'pulls them to a normal distribution by a divergence, the adversarial one by a discriminator.')
+    x, e, z, dec, y = (d.box(50, 50, 'image x', width=75), d.box(170, 50, 'encoder E', 'network', 95), d.box(300, 50, 'code z', 'identity', 80),
+                       d.box(440, 50, 'decoder D', 'network', 95), d.box(590, 50, 'image D(E(x))', width=115))
+    for a, b in zip((x, e, z, dec), (e, z, dec, y)): d.arrow(a, b)
+    for x0, t, k in ((110, 'plain:\nnothing more', 'plain'), (300, 'variational:\nKL(q(z) || N(0, I))', 'mask'), (520, 'adversarial: a discriminator\ntells z from N(0, I)', 'mask')):
+        d.arrow(d.box(x0, 145, t, k, 190 if k == 'mask' else 120), z, kind=k, dashed=True)
+    return d
+
+autoencoder_kinds()
+
+# %% ../nbs/appendix/c_diagrams.ipynb #6aad0802
+def gan_game() -> Diagram:
+    "The game of eq. 2.8."
+    d = Diagram(690, 170, 'Noise z goes through the generator G and becomes a generated example; the discriminator D gets real '
+                'and generated examples and gives each a score. D learns to tell them apart, G learns from the '
+                'gradient through D.')
+    z, g, fake = d.box(50, 45, 'noise z', 'identity', 75), d.box(180, 45, 'generator G', 'network', 105), d.box(330, 45, 'G(z)', width=70)
+    real, disc, score = d.box(330, 125, 'real x', 'attributes', 70), d.box(470, 85, 'discriminator D', 'network', 120), d.box(620, 85, 'score:\nreal?', 'mask', 80)
+    for a, b in ((z, g), (g, fake), (fake, disc), (real, disc), (disc, score)): d.arrow(a, b)
+    d.arrow(score, g, via=((620, 155), (180, 155)), kind='identity', dashed=True)
+    d.text(500, 142, 'gradient to G')
+    return d
+
+gan_game()
+
+# %% ../nbs/appendix/c_diagrams.ipynb #07d2c453
+def three_scales() -> Diagram:
+    "Three PatchGANs at three sizes (4.2.5)."
+    d = Diagram(690, 200, 'The image goes to a PatchGAN at full size, halved to a second one, and halved again to a third one; '
+                'each gives a map of scores, one for each patch.')
+    names = ['S x S', 'S/2 x S/2', 'S/4 x S/4']
+    images = [d.box(90, 40 + 60 * i, n, 'attributes', 130 - 30 * i, 34) for i, n in enumerate(names)]
+    for a, b in zip(images, images[1:]): d.arrow(a, b, 'P', at=(14, 0))
+    for i, image in enumerate(images):
+        judge, scores = d.box(330, 40 + 60 * i, f'PatchGAN D_{{{i + 1}}}', 'network', 140), d.box(560, 40 + 60 * i, 'a score for each patch', 'mask', 190)
+        d.arrow(image, judge); d.arrow(judge, scores)
+    return d
+
+three_scales()

@@ -90,10 +90,10 @@ presets = {
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-011
 @patch(cls_method=True)
 def preset(cls: AEIConfig,
-           name: str, # 'thesis', 'instance', 'small-128' or 'small-64'; of another name: a ValueError
+           name: str, # a key of `presets`; of another name: a ValueError
            **changes, # fields to set otherwise
-          ) -> AEIConfig:
-    "A configuration by name (design of the thesis, of the public reimplementations, and of what trains on a laptop)."
+          ) -> AEIConfig: # the preset with these changes
+    "Look up a configuration by name: the thesis's network, that of the public reimplementations, or one that trains on a laptop."
     if name not in presets: raise ValueError(f'no preset {name!r}; there are {", ".join(presets)}')
     return replace(presets[name], **changes)
 
@@ -107,8 +107,8 @@ def to_dict(self: AEIConfig) -> dict: # field: plain value
 @patch(cls_method=True)
 def from_dict(cls: AEIConfig,
               values: dict, # what `to_dict` made, JSON or not; an unknown field or a value out of range: a ValueError
-             ) -> AEIConfig:
-    "The configuration with these values; fields that are not given keep their defaults."
+             ) -> AEIConfig: # with these values, and the defaults for fields that are not given
+    "Read a configuration back from plain values."
     unknown = set(values) - {f.name for f in fields(cls)}
     if unknown: raise ValueError(f'not fields of AEIConfig: {", ".join(sorted(unknown))}')
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -13,8 +13,9 @@ from urllib.parse import unquote, urlsplit
 from playwright.sync_api import Page, TimeoutError, sync_playwright
 
 DOCS, SCREENSHOTS = Path("_docs"), Path("_screenshots")
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+DESKTOP, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 SYMBOL = "AADLayer"  # what the search is asked for
+PICTURE_FIRST = re.compile(r"ch[123]_|ch4_faceshifter/(attribute_encoder|aad_generator|discriminator)")  # pages whose first screen shows a picture
 
 
 class Links(HTMLParser):
@@ -79,15 +80,57 @@ def look(page: Page, url: str, name: str) -> list[str]:  # what is wrong with ho
         }),
         undocumented: [...document.querySelectorAll('main h3')].filter(h => h.parentElement.innerText.includes('Call self as a function')).map(h => h.innerText),
         missing: [...document.images].filter(i => !i.naturalWidth).length,
+        silent: [...document.querySelectorAll('main :is(img, svg, canvas)')].filter(i => !i.closest('a, button, .katex')
+            && !(i.getAttribute('alt') || i.getAttribute('aria-label'))).length,
+        first: [...document.querySelectorAll('main :is(img, svg, canvas)')].some(i => i.getBoundingClientRect().width > 60 && i.getBoundingClientRect().top < window.innerHeight - 60),
+        clipped: [...document.querySelectorAll('main pre.sourceCode')].filter(pre => pre.scrollWidth > pre.clientWidth + 1).map(pre => pre.innerText.slice(0, 40)),
+        unlinked: [...document.querySelectorAll('main')].map(m => m.cloneNode(true)).flatMap(m => {
+            m.querySelectorAll('a, pre, code').forEach(inner => inner.remove());
+            return m.textContent.match(/arXiv[ :]\\d{4}\\.\\d{4,5}/g) ?? [];
+        }),
         width: document.documentElement.scrollWidth, screen: window.innerWidth})""")
     page.screenshot(path=SCREENSHOTS / f"{name}-{page.viewport_size['width']}.png", full_page=True)
     faults = [f"equation: {error}" for error in seen["wrong"]]
     if seen["rendered"] < seen["equations"]: faults.append(f"{seen['equations'] - seen['rendered']} of {seen['equations']} equations are not rendered")
     if seen["raw"]: faults.append(f"TeX shows as text: {seen['raw'][:3]}")
     if seen["undocumented"]: faults.append(f"no docstring: {seen['undocumented'][:3]}")
+    if seen["silent"]: faults.append(f"{seen['silent']} pictures have no alt text")
+    if seen["clipped"]: faults.append(f"code is cut off: {seen['clipped'][:3]}")
+    if seen["unlinked"]: faults.append(f"arXiv ids without a link: {seen['unlinked'][:3]}")
+    if page.viewport_size == DESKTOP and PICTURE_FIRST.search(url) and not seen["first"]: faults.append("no picture on the first screen")
+    faults += still_sliders(page)
     if seen["missing"]: faults.append(f"{seen['missing']} pictures are missing")
     if seen["width"] > seen["screen"]: faults.append(f"is {seen['width']} pixels wide on a screen of {seen['screen']}")
     return [f"{name}: {fault}" for fault in faults]
+
+
+def still_sliders(page: Page) -> list[str]:  # one line each
+    "Move every slider of the interactive figures; what is drawn must change."
+    return page.evaluate("""() => [...document.querySelectorAll('main .try-it input[type=range]')].flatMap(slider => {
+        const box = slider.closest('.try-it'), canvas = box.querySelector('canvas');
+        const drawn = () => canvas ? canvas.toDataURL() : box.querySelector('.shown').innerHTML;
+        const before = drawn(), value = slider.value;
+        slider.value = value == slider.max ? slider.min : slider.max;
+        slider.dispatchEvent(new Event('input', {bubbles: true}));
+        const moved = drawn() !== before;
+        slider.value = value;
+        slider.dispatchEvent(new Event('input', {bubbles: true}));
+        return moved ? [] : [`slider ${slider.name} of ${box.id} changes nothing`];
+    })""")
+
+
+def faint_results(page: Page) -> list[str]:  # one line each
+    "Find texts of the search results whose contrast with their ground is below 4.5 to 1 (WCAG AA)."
+    return page.evaluate("""() => {
+        const channels = color => color.match(/[\\d.]+/g).map(Number);
+        const light = color => channels(color).slice(0, 3).map(c => c / 255).map(c => c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
+            .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
+        const ground = e => { while (e && (channels(getComputedStyle(e).backgroundColor)[3] ?? 1) === 0) e = e.parentElement; return e ? getComputedStyle(e).backgroundColor : 'rgb(255, 255, 255)'; };
+        return [...document.querySelectorAll('.search-result > div')].flatMap(e => {
+            const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x), ratio = (a + .05) / (b + .05);
+            return ratio < 4.5 ? [`${e.className} has a contrast of ${ratio.toFixed(1)}`] : [];
+        }).slice(0, 3);
+    }""")
 
 
 def walk(page: Page, home: str) -> list[str]:  # what does not lead where it should
@@ -106,6 +149,8 @@ def walk(page: Page, home: str) -> list[str]:  # what does not lead where it sho
     page.fill(".smalldocs-search input >> visible=true", SYMBOL)
     page.wait_for_selector(".smalldocs-search-results.show")
     if found := page.query_selector(".search-result"):
+        faults += faint_results(page)
+        if SYMBOL not in found.inner_text().splitlines()[:2]: faults.append(f"the search for {SYMBOL} lists {found.inner_text().splitlines()[:2]} first")
         found.click()
         page.wait_for_load_state("networkidle")
         if SYMBOL not in page.inner_text("main"): faults.append(f"the search for {SYMBOL} leads to {page.url.removeprefix(home)}, which does not name it")
@@ -134,8 +179,8 @@ def main() -> list[str]:
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        for size in (DESKTOP, PHONE):
-            page = browser.new_page(viewport=size)
+        for size, scheme in ((DESKTOP, "light"), (PHONE, "dark")):
+            page = browser.new_page(viewport=size, color_scheme=scheme)
             watch(page, home, faults)
             for path in sorted(DOCS.rglob("*.html")):
                 file = str(path.relative_to(DOCS))

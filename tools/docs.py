@@ -5,6 +5,7 @@ same `_quarto.yml`. Here is only what the two leave open: file names, links to o
 parameters stand, folded imports, and KaTeX without a network.
 """
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -134,15 +135,20 @@ def link_arxiv(markdown: str) -> str:
 
 
 class ReadableCode(Processor):
-    """The code beside its sentence: what documents an `exports` cell moves to a reference at the page's end; imports are folded.
+    """The code beside its sentence: what documents an `exports` cell moves to a reference at the page's end; imports are folded;
+    a picture without alt text or caption gets the sentence before it, which says what is to be seen.
 
     It takes the place of nbdev's `mv_exports`, which puts the table of parameters before the code.
     """
     def begin(self):
-        reference, kept = [], []
+        reference, kept, sentence = [], [], ""
         for cell in self.nb.cells:
             if cell.cell_type == "code" and cell.get("source") and only_imports(cell.source) and "exports" not in cell.directives_:
                 cell.source = '#| code-fold: true\n#| code-summary: "Imports"\n' + cell.source
+            if cell.cell_type == "markdown" and cell.get("source"): sentence = last_sentence(text(cell.source)) or sentence
+            pictures = any(kind.startswith("image/") for output in cell.get("outputs", []) for kind in output.get("data", {}))
+            if pictures and cell.get("source") and not re.search(r"fig-alt:", cell.source):
+                cell.source = f"#| fig-alt: {json.dumps(sentence, ensure_ascii=False)}\n{cell.source}"
             (reference if getattr(cell, "has_sd", 0) and kept and kept[-1].cell_type == "code" and "exports" in kept[-1].directives_ else kept).append(cell)
         for cell in kept + reference:
             if cell.cell_type == "markdown" and cell.get("source"): cell.source = link_arxiv(text(cell.source))
@@ -151,6 +157,12 @@ class ReadableCode(Processor):
                     # In the reference a heading's level keeps the symbol out of the table of contents, which lists the lesson.
                     output["data"]["text/markdown"] = re.sub(r"^### ", "#### " if cell in reference else "### ", link_arxiv(text(markdown)), flags=re.M)
         self.nb.cells = kept + ([mk_cell("## Reference", "markdown"), *reference] if reference else [])
+
+
+def last_sentence(markdown: str) -> str:  # plain text, at most 200 characters
+    "The last sentence of a text that has neither formulas nor tables."
+    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"\$[^$]*\$|[`*#>]|^\|.*$", "", markdown, flags=re.M))
+    return (re.split(r"(?<=[.:?]) +|\n+", plain.strip())[-1] if plain.strip() else "")[:200].strip()
 
 
 def only_imports(source: str) -> bool:
