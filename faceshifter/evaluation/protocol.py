@@ -134,21 +134,21 @@ def _frechet_unbiased(made: np.ndarray, real: np.ndarray, source: np.ndarray, ta
         distances.append(_frechet_distance_unbiased(made[half], real[others]))
     return float(np.mean(distances))
 
-def _frechet_ratio(made: np.ndarray, real: np.ndarray, target: np.ndarray, splits: int = 4) -> float:
-    "Swaps onto half of the people against the other half's portraits, over the portraits of the two halves."
+def _frechet_ratio(made: np.ndarray, real: np.ndarray, source: np.ndarray, target: np.ndarray, splits: int = 8) -> float:
+    "Swaps among half of the people against the other half's portraits, over the portraits of those swaps' targets against the same; NaN for too few."
     rng, swaps, portraits = np.random.default_rng(0), [], []
     for _ in range(splits):
         order = rng.permutation(len(real))
         for a, b in ((order[::2], order[1::2]), (order[1::2], order[::2])):
-            onto = np.isin(target, a)
-            if onto.sum() < 2 or len(b) < 2: return float('nan')
-            swaps.append(frechet_distance(made[onto], real[b])); portraits.append(frechet_distance(real[a], real[b]))
-    return float(np.mean(swaps) / np.mean(portraits))
+            among = np.isin(source, a) & np.isin(target, a)             # nobody of the other half is in these swaps
+            if among.sum() < 2: continue
+            swaps.append(frechet_distance(made[among], real[b])); portraits.append(frechet_distance(real[target[among]], real[b]))
+    return float(np.mean(swaps) / np.mean(portraits)) if len(swaps) >= splits else float('nan')
 
 def _measure_sets(made: np.ndarray, real: np.ndarray, pairs: tuple) -> dict[str, float]:
     "Distances of the sets of swaps and portraits; those that cannot be computed for so few are left out."
     single = {'frechet': frechet_distance(made, real), 'frechet_unbiased': _frechet_unbiased(made, real, *pairs),
-              'frechet_ratio': _frechet_ratio(made, real, pairs[1]), 'kernel': kernel_distance(made, real)}
+              'frechet_ratio': _frechet_ratio(made, real, *pairs), 'kernel': kernel_distance(made, real)}
     return {name: value for name, value in single.items() if np.isfinite(value)}
 
 @torch.inference_mode()
