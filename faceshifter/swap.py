@@ -129,6 +129,7 @@ class FaceSwapper:
         self.detector = detector or FaceDetector(self.device)
         self._sources: OrderedDict[str, SourceIdentity] = OrderedDict()
         self.mesh = FaceMesh.from_pretrained().to(self.device) if model.config.guided else None
+        if model.config.guided and backend not in ('auto', 'eager', 'fastest'): raise ValueError(f"A network behind a guide runs with the back end 'eager' only, not {backend!r}.")
         self.backend, self._swap = ('eager', None) if model.config.guided else _backend(self.model, backend)
 
     @property
@@ -158,7 +159,7 @@ def from_pretrained(cls: FaceSwapper,
     "A swapper with trained weights: the shipped model, a published name, or any checkpoint that `load_checkpoint` reads."
     from faceshifter.interop import find_checkpoint, load_checkpoint
     from faceshifter.weights import fetch_weights, published, sha256
-    weights = weights or 'small-128'
+    weights = weights or 'guided-256'
     path = fetch_weights(str(weights), unverified=unverified) if str(weights) in published else Path(weights)
     if not path.exists(): raise FileNotFoundError(f"There are no weights '{weights}': give the path of a checkpoint, or one of {', '.join(published)}.")
     path = find_checkpoint(path)
