@@ -45,14 +45,22 @@ def _random_pairs(portraits: int, # how many there are
     order = np.random.default_rng(seed).permutation(portraits)
     return np.roll(order, 1), order
 
-def method_of(swapper: FaceSwapper) -> Method:
-    "The networks of a `FaceSwapper` as a method: crops of any side in, crops of that side out."
+def method_of(swapper: FaceSwapper,
+              strength: float = 1., # 0 keeps the target's identity, 1 takes the source's
+              shape: float = 0., # how much of the source's own shape a guide brings, in [0, 1]
+             ) -> Method:
+    "The networks of a `FaceSwapper` as a method: crops of any side in, crops of that side out. A network behind a guide gets the source's photograph as its guide."
     from torch.nn.functional import interpolate
     def resized(x: Tensor, img_size: int) -> Tensor:
         return x if x.shape[-1] == img_size else interpolate(x, size=(img_size, img_size), mode='bicubic', antialias=img_size < x.shape[-1]).clamp(-1, 1)
+    def guided(source: Tensor, target: Tensor) -> Tensor:
+        who = swapper.source_of(source)
+        return swapper.swap_crop(who, target, strength, guides=swapper.guides(who, target.to(swapper.device), shape, strength))
     def swap(source: Tensor, target: Tensor) -> Tensor:
-        z_id = swapper.identity_encoder(source.to(swapper.device))
-        return resized(swapper.swap_crop(z_id, resized(target, swapper.img_size)), target.shape[-1]).cpu()
+        seen = resized(target, swapper.img_size)
+        if swapper.mesh: swapped = torch.cat([guided(s, t) for s, t in zip(source.split(1), seen.split(1))])
+        else: swapped = swapper.swap_crop(swapper.identity_encoder(source.to(swapper.device)), seen, strength)
+        return resized(swapped, target.shape[-1]).cpu()
     return swap
 
 # %% ../../nbs/ch5_experiments/05_evaluation.ipynb #5ecf2b08
