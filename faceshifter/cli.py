@@ -320,7 +320,7 @@ def train(context: typer.Context,
 @app.command()
 def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits of different people.')],
              weights: _Weights = None,
-             recognizer: Annotated[Path | None, typer.Option(help="Checkpoint of another recognizer, to judge; default: dlib's.")] = None,
+             judge: Annotated[list[str] | None, typer.Option(help="Recognizer: dlib, sface, mobileface or a checkpoint; may be repeated; default: dlib.")] = None,
              outputs: Annotated[Path | None, typer.Option(help='Judge the pictures that another program wrote into this folder; with --pairs.')] = None,
              pairs: Annotated[Path | None, typer.Option(help='JSON: which source and target each of them was made of.')] = None,
              pairs_for: Annotated[Path | None, typer.Option(help='Write such a file, for another program to work through, and stop.')] = None,
@@ -342,22 +342,19 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
         if (outputs is None) != (pairs is None): _fail('--outputs and --pairs belong together: the pictures, and which pair each of them is.', json)
         from io import BytesIO
 
-        from faceshifter.evaluation import evaluate_folder, evaluate_outputs, load_portraits, show_extremes, write_pairs
+        from faceshifter.evaluation.folders import evaluate_folder, evaluate_outputs, load_portraits, show_extremes, write_pairs
         from faceshifter.images import check_output, save_image
         if picture is not None: check_output(picture, force=True)
         if pairs_for is not None:
             written = write_pairs(pairs_for, load_portraits(portraits, aligned=aligned)[0], seed)
             return _report({'pairs': len(written), 'output': str(pairs_for)}, f'wrote {pairs_for}: {len(written)} pairs, each [source, target, name of the result]', json, quiet)
-        score_swaps, name = None, recognizer.name if recognizer else ''
-        if recognizer is not None:
-            from faceshifter.device import check_device
-            from faceshifter.identity import IdentityEncoder
-            from faceshifter.interop import load_identity
-            score_swaps = IdentityEncoder(load_identity(recognizer)).eval().to(check_device(device))
-        if outputs is not None: result, crops, skipped = evaluate_outputs(portraits, outputs, pairs, score_swaps, aligned, name=name)
+        from faceshifter.evaluation.recognizers import load_judges
+        if outputs is not None: result, crops, skipped = evaluate_outputs(portraits, outputs, pairs, load_judges(judge) if judge else None, aligned)
         else:
             from faceshifter.swap import FaceSwapper
-            result, crops, skipped = evaluate_folder(portraits, FaceSwapper.from_pretrained(weights, device=device, unverified=unverified), score_swaps, aligned, seed, name=name)
+            swapper = FaceSwapper.from_pretrained(weights, device=device, unverified=unverified)
+            judges = load_judges(judge, swapper.model.config.identity, str(swapper.device)) if judge else None
+            result, crops, skipped = evaluate_folder(portraits, swapper, judges, aligned, seed)
         if picture is not None:
             show_extremes(result, crops).savefig(file := BytesIO(), dpi=150)
             save_image(file.getvalue(), picture, result.note.get('weights', ''), force=True)
