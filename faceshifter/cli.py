@@ -124,7 +124,8 @@ def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who s
          like: Annotated[Path | None, typer.Option(help='Instead of --face: the face most like the one on this photograph.')] = None,
          source_face: Annotated[str | None, typer.Option(help='Which face of the source, like --face.')] = None,
          strength: Annotated[float, typer.Option(help="0 keeps the target's identity, 1 takes the source's.", min=0, max=1.5, callback=_finite)] = 1.,
-         colors: Annotated[float | None, typer.Option(help="How far the colors are brought to the target's. Default: 0.5; 0 for a network with a guide.", min=0, max=1, callback=_finite)] = None,
+         colors: Annotated[float | None, typer.Option(help="How far the colors are brought to the target's; default: 0.5, and 0 behind a guide.", min=0, max=1, callback=_finite)] = None,
+         shape: Annotated[float, typer.Option(help="How much of the source's own shape a guide brings.", min=0, max=1, callback=_finite)] = 0.,
          softness: Annotated[float, typer.Option(help="Width of the mask's border, as a share of its half axes.", min=0.01, max=1, callback=_finite)] = 0.3,
          weights: _Weights = None, identity: Annotated[str | None, typer.Option(help='Identity encoder: a name, or a file of weights. Default: the one that the model was trained with.')] = None,
          unverified: _Unverified = False, device: _Device = None, backend: _Backend = 'auto', threads: _Threads = None,
@@ -154,7 +155,7 @@ def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who s
                 _refuse_inputs([output], [*sources, target])
         _use_threads(threads)
         from faceshifter.swap import FaceSwapper
-        options = {'strength': strength, 'colors': colors, 'softness': softness}
+        options = {'strength': strength, 'colors': colors, 'shape': shape, 'softness': softness}
         swapper = FaceSwapper.from_pretrained(weights, identity, device=device, backend=backend, unverified=unverified)
         if demo:
             values, text = _demo(output, swapper, options, force)
@@ -396,7 +397,7 @@ def info(weights: Annotated[str | None, typer.Argument(help='A name or a checkpo
         from faceshifter.weights import fetch_weights, published, read_metadata, sha256
         versions = {'faceshifter': __version__, 'python': platform.python_version(), 'torch': torch.__version__,
                     'cuda': torch.cuda.is_available(), 'threads': torch.get_num_threads()}
-        name = weights or 'small-128'
+        name = weights or 'guided-256'
         path = fetch_weights(name, unverified=unverified) if name in published else Path(name)
         if not path.exists(): raise FileNotFoundError(f"There is no '{path}': give the path of a checkpoint, or a name that `faceshifter weights` lists.")
         path = find_checkpoint(path)

@@ -132,6 +132,7 @@ class FaceSwapper:
         if identity.embedding_dim != model.config.embedding_dim:
             raise ValueError(f'The identity encoder gives {identity.embedding_dim} numbers, the model takes {model.config.embedding_dim}: '
                              f'take the encoder that it was trained with ({model.config.identity}).')
+        if model.config.guided and backend not in ('auto', 'eager', 'fastest'): raise ValueError(f"A network behind a guide runs with the back end 'eager' only, not {backend!r}.")
         self.model, self.identity_encoder, self.name, self._backend = model, identity, name, backend
         self.mesh = FaceMesh.from_pretrained() if model.config.guided else None
         self._sources: OrderedDict[str, SourceIdentity] = OrderedDict()
@@ -184,7 +185,7 @@ def from_pretrained(cls: FaceSwapper,
                     unverified: bool = False, # accept published weights of which nobody knows the hash
                    ) -> FaceSwapper:
     "A swapper with trained weights: the shipped model, a published name, or any checkpoint that `load_checkpoint` reads."
-    weights, device = weights or 'small-128', check_device(device)
+    weights, device = weights or 'guided-256', check_device(device)
     path = fetch_weights(str(weights), unverified=unverified) if str(weights) in published else Path(weights)
     if not path.exists(): raise FileNotFoundError(f"There are no weights '{weights}': give the path of a checkpoint, or one of {', '.join(published)}.")
     path = find_checkpoint(path)

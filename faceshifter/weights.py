@@ -159,6 +159,9 @@ _ghost = 'https://github.com/sberbank-ai/sber-swap/releases/download'
 _no_hash = 'Address from the publisher\'s own script, not tried; hash and size not known.'
 
 published = {
+    'guided-256': PublishedWeights(
+        'guided-256.safetensors', 'AEI-Net of this library behind a guide, for 256 x 256, SFace and MobileFace', 'Apache-2.0',
+        packaged='faceshifter/weights_data/guided-256.safetensors', note='Comes with the package.'),
     'small-128': PublishedWeights(
         'small-128.safetensors', 'AEI-Net of this library, for 128 x 128 and SFace', 'Apache-2.0',
         packaged='faceshifter/weights_data/small-128.safetensors', note='Comes with the package.'),

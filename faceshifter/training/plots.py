@@ -39,8 +39,8 @@ def plot_losses(history, # a `History`, during or after its training
     shown = round(until * len(history.values))
     smooth = min(shown, smooth or max(1, shown // 100))
     names = names or [name for name in history.names if history.term(name)[:shown].isfinite().any()]
-    columns = min(5, len(names))
-    rows = -(-len(names) // columns)
+    columns = max(1, min(5, len(names))) # a run that has gone on elsewhere may have no values yet
+    rows = max(1, -(-len(names) // columns))
     figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.2 * rows), constrained_layout=True, squeeze=False)
     for axis in axes.flat[len(names):]: axis.axis('off')
     for axis, name in zip(axes.flat, names):
