@@ -163,7 +163,21 @@ def render() -> list[str]:  # what is wrong with the site, one line each
     for page in docs.pages.values():
         html = docs.out / page.out
         html.write_text(html.read_text(encoding="utf-8").replace(layout.KATEX, site.rel(libs, page)), encoding="utf-8")
+    unlink_missing(docs.out)
     return [warning for warning in docs.warnings if not EXPLAINED.search(warning)]
+
+
+def unlink_missing(folder: Path) -> None:
+    "nbdev links every back-ticked symbol; where the page shows its code and no table, there is no anchor, and the link goes to the page."
+    pages = {path.resolve(): path.read_text(encoding="utf-8") for path in folder.rglob("*.html")}
+    anchors = {path: set(re.findall(r'\b(?:id|name)="([^"]+)"', html)) for path, html in pages.items()}
+    for path, html in pages.items():
+        def mend(link: re.Match) -> str:
+            file = (path.parent / link[2]).resolve() if link[2] else path
+            if file not in pages or link[3] in anchors[file]: return link[0]
+            return f'{link[1]}{link[2] or path.name}"'
+        mended = re.sub(r'(<a [^>]*?href=")([^":#]*)#([^"]+)"', mend, html)
+        if mended != html: path.write_text(mended, encoding="utf-8")
 
 
 def text(value: str | list) -> str:  # one string

@@ -45,14 +45,22 @@ def _random_pairs(portraits: int, # how many there are
     order = np.random.default_rng(seed).permutation(portraits)
     return np.roll(order, 1), order
 
-def method_of(swapper: FaceSwapper) -> Method:
-    "The networks of a `FaceSwapper` as a method: crops of any side in, crops of that side out."
+def method_of(swapper: FaceSwapper,
+              strength: float = 1., # 0 keeps the target's identity, 1 takes the source's
+              shape: float = 0., # how much of the source's own shape a guide brings, in [0, 1]
+             ) -> Method:
+    "The networks of a `FaceSwapper` as a method: crops of any side in, crops of that side out. A network behind a guide gets the source's photograph as its guide."
     from torch.nn.functional import interpolate
     def resized(x: Tensor, img_size: int) -> Tensor:
         return x if x.shape[-1] == img_size else interpolate(x, size=(img_size, img_size), mode='bicubic', antialias=img_size < x.shape[-1]).clamp(-1, 1)
+    def guided(source: Tensor, target: Tensor) -> Tensor:
+        who = swapper.source_of(source)
+        return swapper.swap_crop(who, target, strength, guides=swapper.guides(who, target.to(swapper.device), shape, strength))
     def swap(source: Tensor, target: Tensor) -> Tensor:
-        z_id = swapper.identity_encoder(source.to(swapper.device))
-        return resized(swapper.swap_crop(z_id, resized(target, swapper.img_size)), target.shape[-1]).cpu()
+        seen = resized(target, swapper.img_size)
+        if swapper.mesh: swapped = torch.cat([guided(s, t) for s, t in zip(source.split(1), seen.split(1))])
+        else: swapped = swapper.swap_crop(swapper.identity_encoder(source.to(swapper.device)), seen, strength)
+        return resized(swapped, target.shape[-1]).cpu()
     return swap
 
 # %% ../../nbs/ch5_experiments/05_evaluation.ipynb #5ecf2b08
@@ -134,21 +142,21 @@ def _frechet_unbiased(made: np.ndarray, real: np.ndarray, source: np.ndarray, ta
         distances.append(_frechet_distance_unbiased(made[half], real[others]))
     return float(np.mean(distances))
 
-def _frechet_ratio(made: np.ndarray, real: np.ndarray, target: np.ndarray, splits: int = 4) -> float:
-    "Swaps onto half of the people against the other half's portraits, over the portraits of the two halves."
+def _frechet_ratio(made: np.ndarray, real: np.ndarray, source: np.ndarray, target: np.ndarray, splits: int = 8) -> float:
+    "Swaps among half of the people against the other half's portraits, over the portraits of those swaps' targets against the same; NaN for too few."
     rng, swaps, portraits = np.random.default_rng(0), [], []
     for _ in range(splits):
         order = rng.permutation(len(real))
         for a, b in ((order[::2], order[1::2]), (order[1::2], order[::2])):
-            onto = np.isin(target, a)
-            if onto.sum() < 2 or len(b) < 2: return float('nan')
-            swaps.append(frechet_distance(made[onto], real[b])); portraits.append(frechet_distance(real[a], real[b]))
-    return float(np.mean(swaps) / np.mean(portraits))
+            among = np.isin(source, a) & np.isin(target, a)             # nobody of the other half is in these swaps
+            if among.sum() < 2: continue
+            swaps.append(frechet_distance(made[among], real[b])); portraits.append(frechet_distance(real[target[among]], real[b]))
+    return float(np.mean(swaps) / np.mean(portraits)) if len(swaps) >= splits else float('nan')
 
 def _measure_sets(made: np.ndarray, real: np.ndarray, pairs: tuple) -> dict[str, float]:
     "Distances of the sets of swaps and portraits; those that cannot be computed for so few are left out."
     single = {'frechet': frechet_distance(made, real), 'frechet_unbiased': _frechet_unbiased(made, real, *pairs),
-              'frechet_ratio': _frechet_ratio(made, real, pairs[1]), 'kernel': kernel_distance(made, real)}
+              'frechet_ratio': _frechet_ratio(made, real, *pairs), 'kernel': kernel_distance(made, real)}
     return {name: value for name, value in single.items() if np.isfinite(value)}
 
 @torch.inference_mode()

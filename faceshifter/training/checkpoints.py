@@ -165,10 +165,14 @@ def after_epoch(self: Checkpoints):
     if self.due() or self.learn.step >= self.learn.step_counter.total: self.save()
 
 @patch
-def due(self: Checkpoints) -> bool: return self.learn.step % self.save_steps == 0
+def due(self: Checkpoints) -> bool:
+    "Is this a step after which to save?"
+    return self.learn.step % self.save_steps == 0
 
 @patch
-def after_fit(self: Checkpoints): self.clean_up()
+def after_fit(self: Checkpoints):
+    "Ctrl-C means again what it meant before."
+    self.clean_up()
 
 @patch
 def clean_up(self: Checkpoints):
