@@ -29,7 +29,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     packages=find_packages(include=["faceshifter", "faceshifter.*"]),
-    package_data={"faceshifter": ["weights_data/*", "recipes/*"]},
+    package_data={"faceshifter": ["py.typed", "weights_data/*", "recipes/*"]},
     python_requires=f">={config['min_python']}",
     install_requires=config["requirements"].split(),
     extras_require=extras,

@@ -29,7 +29,7 @@ def _finite(value: float | None) -> float | None:
 
 _Quiet = Annotated[bool, typer.Option('--quiet', '-q', help='Say nothing but errors.')]
 _Json = Annotated[bool, typer.Option('--json', help='Print one JSON object instead of text.')]
-_Device = Annotated[str, typer.Option(help="Where the networks run: 'cpu', 'cuda', 'cuda:1', 'mps'.")]
+_Device = Annotated[str | None, typer.Option(help="Where the networks run: 'cpu', 'cuda', 'cuda:1', 'mps'. Default: CUDA, then MPS, then the CPU.")]
 _Backend = Annotated[str, typer.Option(help='What runs the generator: eager, optimized, compiled, onnxruntime, openvino. auto: by a rule; fastest: measured now.')]
 _Weights = Annotated[str | None, typer.Option(help='A name that `faceshifter weights` lists, the path of a checkpoint, or a folder of one. Default: the model that ships.')]
 _Unverified = Annotated[bool, typer.Option('--unverified', help='Accept published weights of which nobody knows the hash.')]
@@ -107,9 +107,9 @@ def _demo(output: Path | None, swapper, options: dict, force: bool) -> tuple[dic
     from faceshifter.images import save_image
     from faceshifter.swap import demo_portraits
     source, target = demo_portraits()
-    result = swapper(source, target, details=True, **options)
-    path = save_image(_triptych(source, target, result.photo), output or Path('swap.png'), swapper.name, force=force or output is None)
-    similarity = result.faces[0].similarity
+    result = swapper(source, target, **options)
+    path = save_image(_triptych(source, target, result.image), output or Path('swap.png'), swapper.name, force=force or output is None)
+    similarity = result.similarity
     text = '\n'.join([f'wrote {path}: source | target | swap',
                       'similarity of identity (cosine): ' + ', '.join(f'{k.replace("_", " ")} {v:.2f}' for k, v in similarity.items()),
                       f'milliseconds (generator: {swapper.backend}): ' + ', '.join(f'{k} {1000 * v:.0f}' for k, v in result.seconds.items())])
@@ -127,7 +127,8 @@ def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who s
          colors: Annotated[float | None, typer.Option(help="How far the colors are brought to the target's; default: 0.5, and 0 behind a guide.", min=0, max=1, callback=_finite)] = None,
          shape: Annotated[float, typer.Option(help="How much of the source's own shape a guide brings.", min=0, max=1, callback=_finite)] = 0.,
          softness: Annotated[float, typer.Option(help="Width of the mask's border, as a share of its half axes.", min=0.01, max=1, callback=_finite)] = 0.3,
-         weights: _Weights = None, unverified: _Unverified = False, device: _Device = 'cpu', backend: _Backend = 'auto', threads: _Threads = None,
+         weights: _Weights = None, identity: Annotated[str | None, typer.Option(help='Identity encoder: a name, or a file of weights. Default: the one that the model was trained with.')] = None,
+         unverified: _Unverified = False, device: _Device = None, backend: _Backend = 'auto', threads: _Threads = None,
          recursive: Annotated[bool, typer.Option('--recursive', '-r', help='Targets in subfolders as well.')] = False,
          keep_faceless: Annotated[bool, typer.Option('--keep-faceless', help='Copy targets without a face as they are.')] = False,
          format: Annotated[str, typer.Option(help='Of the files in a folder: png, jpg or webp.')] = 'png',
@@ -153,19 +154,18 @@ def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who s
                 check_output(output, force)
                 _refuse_inputs([output], [*sources, target])
         _use_threads(threads)
-        from faceshifter.images import save_image
         from faceshifter.swap import FaceSwapper
         options = {'strength': strength, 'colors': colors, 'shape': shape, 'softness': softness}
-        swapper = FaceSwapper.from_pretrained(weights, device=device, backend=backend, unverified=unverified)
+        swapper = FaceSwapper.from_pretrained(weights, identity, device=device, backend=backend, unverified=unverified)
         if demo:
             values, text = _demo(output, swapper, options, force)
             return _report(values, text, json, quiet)
         who = swapper.identify([str(path) for path in sources], who_where)
         options |= {'face': where, 'like': like}
         if not target.is_dir():
-            result = swapper(who, target, details=True, **options)
-            save_image(result.photo, output, swapper.name, force=force)
-            similarity = result.faces[0].similarity
+            result = swapper(who, target, **options)
+            result.save(output, force=force)
+            similarity = result.similarity
             return _report({'output': str(output), 'backend': swapper.backend, 'similarity': [one.similarity for one in result.faces], 'seconds': result.seconds},
                           f'wrote {output} (similarity to the source: {similarity["source_before"]:.2f} before, '
                           f'{similarity["source_after"]:.2f} after; generator: {swapper.backend})', json, quiet)
@@ -207,13 +207,13 @@ def _swap_folder(swapper, who, work: dict[Path, Path], ignored: dict[str, str], 
     from tqdm import tqdm
 
     from faceshifter.faces import FaceError
-    from faceshifter.images import load_image, save_image
+    from faceshifter.images import load_image
     written, present, copied, skipped = [], [], [], {}
     for path, out in tqdm(work.items(), disable=json or quiet, unit='photo'):
         if out.exists() and not force:
             present.append(str(out))
             continue
-        try: written.append(str(save_image(swapper(who, path, **options), out, swapper.name, force=force)))
+        try: written.append(str(swapper(who, path, **options).save(out, force=force)))
         except FaceError as error:
             if keep_faceless: copied.append(str(_copy(path, out, load_image)))
             else: skipped[str(path)] = ' '.join(str(error).split())
@@ -246,7 +246,7 @@ def prepare(sources: Annotated[list[str], typer.Argument(help='Folders, .zip or 
             min_sharpness: Annotated[float, typer.Option(help='Reject blurred faces.', min=0, callback=_finite)] = 20,
             max_yaw: Annotated[float, typer.Option(help='Reject faces turned further, in degrees.', min=0, callback=_finite)] = 60,
             workers: Annotated[int | None, typer.Option(help='Processes; default: one for each core.', min=1)] = None,
-            device: _Device = 'cpu', json: _Json = False, quiet: _Quiet = False):
+            device: _Device = None, json: _Json = False, quiet: _Quiet = False):
     """Find, align, filter and write the faces of many photographs, for training. Interrupted, the same command goes on where it was.
 
     faceshifter prepare ffhq/ celeba-hq.zip -o faces/
@@ -258,6 +258,7 @@ def prepare(sources: Annotated[list[str], typer.Argument(help='Folders, .zip or 
         counts = prepare_faces(sources, output, img_size=img_size, person=person, min_size=min_size, min_score=min_score, min_sharpness=min_sharpness,
                                max_yaw=max_yaw, workers=workers, device=device, progress=not (json or quiet))
         _report(counts, '', json, True)
+        if not counts['faces']: _fail('no face was kept: rejected.jsonl in the output folder says why.', json)
 
 # %% ../nbs/ch6_beyond/05_command_line.ipynb #cell-014
 def _parse_settings(arguments: list[str], # what follows the command: --name value, --name=value, folders
@@ -327,7 +328,7 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
              aligned: Annotated[bool, typer.Option('--aligned', help='The pictures are aligned crops already.')] = False,
              seed: Annotated[int, typer.Option(help='Of the pairs.')] = 0,
              picture: Annotated[Path | None, typer.Option(help='Write best, median and worst pairs to this file.')] = None,
-             unverified: _Unverified = False, threads: _Threads = None, device: _Device = 'cpu', json: _Json = False, quiet: _Quiet = False):
+             unverified: _Unverified = False, threads: _Threads = None, device: _Device = None, json: _Json = False, quiet: _Quiet = False):
     """Measure a swapper: identity retrieval, pose, expression, what is kept outside the face, reconstruction, Frechet distance, time.
 
     faceshifter evaluate portraits/ --json
@@ -340,7 +341,11 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
         _photos_in(portraits)
         _use_threads(threads)
         if (outputs is None) != (pairs is None): _fail('--outputs and --pairs belong together: the pictures, and which pair each of them is.', json)
+        from io import BytesIO
+
         from faceshifter.evaluation.folders import evaluate_folder, evaluate_outputs, load_portraits, show_extremes, write_pairs
+        from faceshifter.images import check_output, save_image
+        if picture is not None: check_output(picture, force=True)
         if pairs_for is not None:
             written = write_pairs(pairs_for, load_portraits(portraits, aligned=aligned)[0], seed)
             return _report({'pairs': len(written), 'output': str(pairs_for)}, f'wrote {pairs_for}: {len(written)} pairs, each [source, target, name of the result]', json, quiet)
@@ -349,9 +354,11 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
         else:
             from faceshifter.swap import FaceSwapper
             swapper = FaceSwapper.from_pretrained(weights, device=device, unverified=unverified)
-            judges = load_judges(judge, swapper.model.config.identity, device) if judge else None
+            judges = load_judges(judge, swapper.model.config.identity, str(swapper.device)) if judge else None
             result, crops, skipped = evaluate_folder(portraits, swapper, judges, aligned, seed)
-        if picture is not None: show_extremes(result, crops).savefig(picture, dpi=150)
+        if picture is not None:
+            show_extremes(result, crops).savefig(file := BytesIO(), dpi=150)
+            save_image(file.getvalue(), picture, result.note.get('weights', ''), force=True)
         lines = [result.table(), *(f'{key:24}{value}' for key, value in result.note.items()), *(f'skipped {path}: {why}' for path, why in skipped.items())]
         _report(result.summary() | {'skipped': skipped}, '\n'.join(lines), json, quiet)
 

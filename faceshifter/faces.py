@@ -20,6 +20,7 @@ from PIL import Image
 from skimage.transform import estimate_transform
 from torch import Tensor
 
+from .device import check_device
 from .images import ImageError, ImageInput, _rgb, image_to_tensor, load_image
 
 # %% ../nbs/ch5_experiments/01_faces.ipynb #4c95f868
@@ -188,14 +189,20 @@ _look = (128.0, 147.0, 207.0)
 class FaceDetector:
     "MTCNN (Zhang et al. 2016, arXiv 1604.02878; the thesis's [45]) with facenet-pytorch's weights: boxes and five landmarks"
     def __init__(self,
-        device: str | torch.device = "cpu", # where the networks run
+        device: str | torch.device | None = None, # where the networks run; None: CUDA, then MPS, then the CPU
         detect_size: int = 640, # photographs are searched at this size (the longer side in pixels): that bounds time and memory
         min_face_size: int = 20, # the smallest face searched for at that size, in pixels
         min_score: float = 0.9, # faces that are less certain are left out
-        looks: int = 2, # how often the landmarks are found anew in the aligned face, from the photograph's own pixels
+        n_refine: int = 2, # how often the landmarks are found anew in the aligned face, from the photograph's own pixels
     ):
-        self.device, self.detect_size, self.min_face_size, self.min_score, self.looks = torch.device(device), detect_size, min_face_size, min_score, looks
+        self.device, self.detect_size, self.min_face_size, self.min_score, self.n_refine = check_device(device), detect_size, min_face_size, min_score, n_refine
         self.mtcnn = MTCNN(min_face_size=min_face_size, keep_all=True, device=self.device).eval()
+
+    def to(self, device: str | torch.device | None) -> "FaceDetector": # itself
+        "Move the networks."
+        self.device = self.mtcnn.device = check_device(device)
+        self.mtcnn.to(self.device)
+        return self
 
     def __call__(self,
         photo: ImageInput, # whatever `load_image` takes, of any size
@@ -218,7 +225,7 @@ def _canvas(photos: Sequence[Image.Image]) -> np.ndarray:
     for page, photo in zip(canvas, photos): page[:photo.height, :photo.width] = np.asarray(photo)
     return canvas
 
-def _look_again(self, photo: Image.Image, faces: list[Face]) -> list[Face]:
+def _refine(self, photo: Image.Image, faces: list[Face]) -> list[Face]:
     "The landmarks found anew by MTCNN's last network in each aligned face and its mirror image, and averaged"
     x, y, width = _look
     to_look = np.diag([48 / width, 48 / width, 1]) @ _shift(width / 2 - x, width / 2 - y)
@@ -245,7 +252,7 @@ def batch(self: FaceDetector,
         scale = np.divide(photo.size, small.size)
         faces = [Face((box * scale).clip(0, photo.size).ravel(), five * scale, float(score)) for box, five, score in zip(boxes, points, scores)
                  if score >= self.min_score]
-        for _ in range(self.looks if faces else 0): faces = _look_again(self, photo, faces)
+        for _ in range(self.n_refine if faces else 0): faces = _refine(self, photo, faces)
         result.append(sorted(faces, key=lambda face: -face.size))
     return result
 

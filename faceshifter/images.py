@@ -6,6 +6,7 @@
 __all__ = ['ImageInput', 'ImageError', 'load_image', 'image_to_tensor', 'to_pil', 'check_output', 'save_image']
 
 # %% ../nbs/ch5_experiments/00_images.ipynb #b8507eea
+import math
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -64,13 +65,14 @@ _readable = "JPEG MPO PNG WEBP AVIF HEIF TIFF BMP DIB GIF PPM TGA JPEG2000".spli
 
 def load_image(
     photo: ImageInput, # a path, the bytes of a file, a Pillow image, an array (H, W, C), or a tensor (3, H, W) in [-1, 1]
-    max_pixels: int = Image.MAX_IMAGE_PIXELS, # refuse larger ones before a pixel is decoded
+    max_pixels: int | None = None, # refuse larger ones before a pixel is decoded; None: `PIL.Image.MAX_IMAGE_PIXELS`, which may be None as well: no limit
 ) -> Image.Image: # upright, in mode RGB, or RGBA where it knows transparency
     "Any photograph as a Pillow image of 8 bits a channel; raises `ImageError` with one sentence where that cannot be"
     if isinstance(photo, Tensor): return to_pil(photo)
     if isinstance(photo, np.ndarray): return _from_array(photo)
     name = f"'{photo}'" if isinstance(photo, (str, Path)) else "the photograph"
-    too_large = ImageError(f"Cannot use {name}: it has more than {max_pixels:,} pixels; scale it down first.")
+    limit = max_pixels or Image.MAX_IMAGE_PIXELS or math.inf
+    too_large = ImageError(f"Cannot use {name}: it has more than {limit:,} pixels; scale it down first, or set PIL.Image.MAX_IMAGE_PIXELS.")
     try:
         if isinstance(photo, (str, Path)):
             if not Path(photo).is_file(): raise ImageError(f"There is no file {name}: check the path.")  # a pipe would wait for ever
@@ -81,7 +83,9 @@ def load_image(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the next line says it better
                 photo = Image.open(BytesIO(photo), formats=[kind for kind in _readable if kind in Image.OPEN])
-        if photo.width * photo.height > max_pixels: raise too_large
+            if photo.format in ("GIF", "WEBP", "AVIF", "PNG") and (frames := getattr(photo, "n_frames", 1)) > 1:
+                raise ImageError(f"Cannot use {name}: it is an animation of {frames} frames; give one of them.")
+        if photo.width * photo.height > limit: raise too_large
         photo.load()
         return _to_rgb(_upright(photo))
     except ImageError: raise

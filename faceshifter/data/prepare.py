@@ -8,6 +8,7 @@ __all__ = ['sharpness', 'dhash', 'prepare_faces']
 # %% ../../nbs/ch5_experiments/02_datasets.ipynb #c002
 import json
 import lzma
+import math
 import multiprocessing.connection
 import os
 import tarfile
@@ -18,7 +19,7 @@ import zlib
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from hashlib import sha256
 from io import BytesIO
@@ -32,6 +33,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from tqdm import tqdm
 
+from ..device import check_device
 from ..faces import Face, FaceDetector, align
 from ..images import ImageError, load_image
 
@@ -177,8 +179,10 @@ def _namer(person: str | Path | Callable[[str], str | None] | None) -> Callable[
     if person is None: return lambda source: None
     if callable(person): return person
     if person == "folder": return lambda source: PurePosixPath(source).parent.name
+    if not Path(person).is_file(): raise FileNotFoundError(f"There is no list of persons '{person}': give a text file of lines 'photograph person', or 'folder'.")
     lines = [line.split() for line in Path(person).read_text(encoding="utf-8").splitlines()]
     names = {line[0]: line[1] for line in lines if len(line) == 2}
+    if not names: raise ValueError(f"'{person}' has no line 'photograph person'.")
     return lambda source: names.get(PurePosixPath(source).name)
 
 # %% ../../nbs/ch5_experiments/02_datasets.ipynb #c018
@@ -208,22 +212,33 @@ def _in_order(tasks: Iterable[list], workers: int, prepare: Callable, arguments:
         work = None
         for task in tasks: yield (work := work or prepare(*arguments))(task)
         return
-    def fresh() -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (prepare, arguments))
-    pool, waiting, tasks = fresh(), deque(), iter(tasks)
+    pool, waiting, tasks = None, deque(), iter(tasks)
+    def renew():
+        nonlocal pool
+        if pool: pool.shutdown(wait=False, cancel_futures=True)
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (prepare, arguments))
+    def submit(task: list) -> Future | None:  # None: a worker has died meanwhile
+        try: return pool.submit(_work, task)
+        except BrokenProcessPool: return None
+    renew()
     try:
         while True:
-            waiting.extend((task, pool.submit(_work, task)) for task in islice(tasks, 2 * workers + 1 - len(waiting)))
+            waiting.extend((task, submit(task)) for task in islice(tasks, 2 * workers + 1 - len(waiting)))
             if not waiting: return
             task, future = waiting.popleft()
-            try: yield future.result()
+            try:
+                if future is None: raise BrokenProcessPool
+                result = future.result()
             except BrokenProcessPool:
-                pool, result = fresh(), []
+                renew()
+                result = []
                 for item in task:
                     try: result += pool.submit(_work, [item]).result()
-                    except BrokenProcessPool: pool, result = fresh(), result + [failed(item)]
-                yield result
-                waiting = deque((task, pool.submit(_work, task)) for task, _ in waiting)
+                    except BrokenProcessPool:
+                        renew()
+                        result.append(failed(item))
+                waiting = deque((task, submit(task)) for task, _ in waiting)
+            yield result
     finally: pool.shutdown(wait=False, cancel_futures=True)
 
 # %% ../../nbs/ch5_experiments/02_datasets.ipynb #c020
@@ -279,6 +294,13 @@ def _chunks(photos: Iterable, done: np.ndarray, size: int) -> Iterator[list]:
     while chunk := list(islice(photos, size)):
         if not _among([_key(source) for source, _ in chunk], done).all(): yield chunk
 
+def _check(settings: dict, workers: int | None):
+    "A ValueError says which setting cannot be used."
+    limits = dict(img_size=(8, 8192), min_score=(0, 1), max_yaw=(0, 180), duplicate_bits=(-1, 256), chunk=(1, math.inf))
+    for name, value in [*settings.items(), ("workers", workers or 0)]:
+        low, high = limits.get(name, (0, math.inf))
+        if not low <= value <= high: raise ValueError(f"{name} cannot be {value}: give {low} {'or more' if high == math.inf else f'to {high}'}.")
+
 def prepare_faces(
     sources: str | Path | Sequence[str | Path], # folders, archives (.zip, .tar, .tar.gz), single photographs
     out: str | Path, # the folder of the prepared set
@@ -291,23 +313,27 @@ def prepare_faces(
     duplicate_bits: int = 12, # reject a face whose `dhash` differs from an earlier one's by as many bits of 256 or fewer; -1: keep all
     only_largest: bool = True, # take one face of each photograph
     workers: int | None = None, # processes; None: one for each core; 0: none but this one
-    device: str = "cpu", # where the detector runs
+    device: str | None = None, # where the detector runs; None: CUDA, then MPS, then the CPU
     chunk: int = 8, # photographs that a worker takes at a time, detected together where they have one size
     progress: bool = True, # show a bar with the time left, and a summary
-) -> dict: # counts: photos, faces, rejected by kind; and seconds
+) -> dict: # counts: photos, faces, rejected by kind, unfinished (a process died over them: the next call tries again); and seconds
     "Find, align, filter and write the faces of many photographs; interrupted at any moment, the same call goes on where it was (thesis 5.1)"
     sources, out, began = [str(one).rstrip("/") for one in ([sources] if isinstance(sources, (str, Path)) else sources)], Path(out), time.monotonic()
     for source in sources:
         if not Path(source).exists(): raise FileNotFoundError(f"There is no '{source}' to take photographs from: check the path.")
     settings = dict(img_size=img_size, min_size=min_size, min_score=min_score, min_sharpness=min_sharpness, max_yaw=max_yaw,
                 duplicate_bits=duplicate_bits, only_largest=only_largest, chunk=chunk)
+    _check(settings, workers)
+    device, name_of = str(check_device(device)), _namer(person)
+    if out.exists() and not out.is_dir(): raise FileExistsError(f"'{out}' is a file: give a folder for the prepared set.")
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(out / ".lock", timeout=0): summary = _prepare(sources, out, settings, _namer(person), workers, device, progress)
+        with FileLock(out / ".lock", timeout=0): summary = _prepare(sources, out, settings, name_of, workers, device, progress)
     except Timeout: raise RuntimeError(f"Another run is writing to '{out}': wait for its end.") from None
     except OSError as error: raise OSError(error.errno, f"Stopped writing to '{out}': {error.strerror}. Nothing is lost: call again with the same arguments to go on") from error
     summary["seconds"] = round(time.monotonic() - began, 2)
     if progress: print(f"{summary['photos']:,} photographs, {summary['faces']:,} faces kept in '{out}'; rejected (see rejected.jsonl):", summary["rejected"] or "none")
+    if progress and summary["unfinished"]: print(f"{summary['unfinished']:,} photographs ended the process that looked at them; the same call tries them again.")
     return summary
 
 # %% ../../nbs/ch5_experiments/02_datasets.ipynb #c023
@@ -343,13 +369,16 @@ def _prepare(sources: list[str], out: Path, settings: dict, person: Callable, wo
             _replace(out / row["crop"], crop)
             seen.add(row["hash"])
 
-    def died(item: tuple) -> tuple[dict, list]:
-        return dict(source=item[0], faces=[], kind="failed", reason="the process that looked at it died"), []
+    def died(item: tuple) -> tuple[None, list]: return None, []  # not in the journal: the fault may be the machine's
     tasks = _chunks(_photographs(sources), done, settings["chunk"])
     results = _in_order(tasks, os.cpu_count() if workers is None else workers, _examiner, (settings, device), died)
     bar = tqdm(total=_count(sources) if progress else None, initial=photos, unit=" photographs", smoothing=0.05, disable=not progress)
     with bar, open(journal, "a", encoding="ascii") as file:
+        deaths = unfinished = 0
         for record, crops in (pair for result in results for pair in result):
+            deaths, unfinished = (deaths + 1, unfinished + 1) if record is None else (0, unfinished)
+            if deaths == 20: raise RuntimeError("20 photographs in a row ended the process that looked at them: is there enough memory? Nothing is lost; fewer workers need less.")
+            if record is None: continue
             if _among([_key(record["source"])], done)[0]: continue  # in a chunk that was interrupted
             for row, crop in zip(record["faces"], crops): place(row, crop)
             file.write(json.dumps(record | dict(person=person(record["source"]))) + "\n")  # after its crops: what the journal has, is there
@@ -358,4 +387,4 @@ def _prepare(sources: list[str], out: Path, settings: dict, person: Callable, wo
             new += 1
             bar.update()
     if new or not manifest.exists() or manifest.stat().st_mtime_ns < journal.stat().st_mtime_ns: _write_manifest(out, journal)
-    return dict(photos=photos + new, faces=count.pop(None, 0), rejected=dict(sorted(count.items())))
+    return dict(photos=photos + new, faces=count.pop(None, 0), rejected=dict(sorted(count.items())), unfinished=unfinished)

@@ -16,12 +16,11 @@ from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.fp16 import MixedPrecision
 from fastai.torch_core import rank_distrib
 from fastcore.basics import noop
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
-from ..weights import atomic_write
+from ..images import save_image
 from .distributed import mean_of_processes
 from .plots import face_grid
 
@@ -180,10 +179,7 @@ class SampleGrid(Callback):
 
     def save(self, path: Path):
         "Write the picture; where that fails the run goes on without it."
-        info = PngInfo()
-        info.add_text('DigitalSourceType', 'compositeWithTrainedAlgorithmicMedia') # what IPTC calls a swap
-        try:
-            with atomic_write(path) as beside: self.picture.save(beside, 'PNG', pnginfo=info)
+        try: save_image(self.picture, path, force=True)
         except OSError as error: warnings.warn(f'{path} could not be written ({error})', stacklevel=2)
 
 # %% ../../nbs/ch5_experiments/03f_training_callbacks.ipynb #be987be3

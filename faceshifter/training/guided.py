@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data.augment import robust_view
-from ..data.pairs import FaceDataset, PairLoader
+from ..data.pairs import FaceDataset, PairDL
 from ..discriminator import MultiscaleDiscriminator, PatchDiscriminator
 from ..generator import AADLayer, AEIConfig, AEINet
 from ..landmarks import FaceMesh, landmark_groups
@@ -197,7 +197,7 @@ def guided_dataloaders(settings: TrainingSettings, config: AEIConfig, identity: 
     s = settings
     samples = SwapTriplets([FaceDataset(folder) for folder in s.data], identity, img_size=config.img_size, settings=TripletSettings(**s.samples), seed=s.seed, min_detail=s.min_detail)
     train, valid = samples.split(s.held_out_share)
-    loader = lambda part, steps, **kwargs: PairLoader(part, s.batch_size, steps, num_workers=s.num_workers, device=default_device(), **kwargs)
+    loader = lambda part, steps, **kwargs: PairDL(part, s.batch_size, steps, num_workers=s.num_workers, device=default_device(), **kwargs)
     return DataLoaders(loader(train, None), loader(valid, max(1, s.held_out_pairs // s.batch_size), fixed=True), device=default_device())
 
 def named_recipe(name: str, # 'guided-256'

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from matplotlib import pyplot as plt
 from torch import nn
 
-from ..data.pairs import PairLoader, face_dataloaders
+from ..data.pairs import PairDL, face_dataloaders
 from ..discriminator import MultiscaleDiscriminator
 from ..generator import AADLayer, AEIConfig, AEINet
 from ..identity import IdentityEncoder
@@ -257,7 +257,7 @@ def _dataloaders(s: TrainingSettings, img_size: int, identity: nn.Module) -> Dat
     known = identity if s.precompute_z_id else None
     if s.data == ('tiny',): dls = tiny_dataloaders(img_size, s.batch_size, identity=known, **options)
     else: dls = face_dataloaders(s.data, s.batch_size, s.held_out_share, img_size=img_size, num_workers=s.num_workers, device=default_device(), encoder=known, **options)
-    dls.loaders[1] = PairLoader(dls.valid.dataset, s.batch_size, max(1, s.held_out_pairs // s.batch_size), fixed=True, device=dls.device)
+    dls.loaders[1] = PairDL(dls.valid.dataset, s.batch_size, max(1, s.held_out_pairs // s.batch_size), fixed=True, device=dls.device)
     return dls
 
 # %% ../../nbs/ch5_experiments/03_training.ipynb #c3abaad0
