@@ -84,6 +84,7 @@ presets = {
     'instance': AEIConfig(),
     'small-128': AEIConfig(img_size=128, base_channels=16, max_channels=256, embedding_dim=128, identity='sface'),
     'small-64': AEIConfig(img_size=64, base_channels=32, max_channels=256, embedding_dim=128, identity='sface'),
+    'aei-128': AEIConfig(img_size=128, base_channels=16, max_channels=256, embedding_dim=384, identity='sface+mobileface', patch_size=2),
     'guided-256': AEIConfig(img_size=256, base_channels=20, max_channels=256, embedding_dim=384, identity='sface+mobileface', guided=True, patch_size=4),
 }
 

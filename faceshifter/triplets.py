@@ -118,8 +118,9 @@ class SwapTriplets(torch.utils.data.Dataset):
         settings: TripletSettings = TripletSettings(),
         seed: int = 0,
         min_detail: float = 0., # crops whose manifest states a smaller `size`, in pixels, are pasted but never the truth
+        guided: bool = True, # whether to draw a guide; without one, guide and validity are 0
     ):
-        self.sets, self.img_size, self.settings, self.seed = list(sets), img_size, settings, seed
+        self.sets, self.img_size, self.settings, self.seed, self.guided = list(sets), img_size, settings, seed, guided
         self.set_of = np.repeat(np.arange(len(self.sets)), [len(one) for one in self.sets])
         self.rows = np.concatenate([np.arange(len(one)) for one in self.sets])
         first = np.cumsum([0] + [len(one.labels) for one in self.sets])
@@ -191,7 +192,8 @@ def __getitem__(self: SwapTriplets, n: int) -> tuple[Tensor, ...]:
     if pasted or same: source, source_mirrored = self.guide_photo(number, mirrored, rng)
     else: source, source_mirrored = self.someone_else(number, rng, self.truths), bool(rng.random() < .5)
     photo, own = self.load(source, source_mirrored)
-    guide, validity, guide_index = self.draw_guide(photo, own, target, points, index, pasted or same, rng)
+    if self.guided: guide, validity, guide_index = self.draw_guide(photo, own, target, points, index, pasted or same, rng)
+    else: guide, validity, guide_index = torch.zeros_like(target), torch.zeros_like(target[:1]), index
     mask = face_region(guide_index, own_index)
     if rng.random() < s.occluded:
         drawn = random_occluder(rng, points, size, image=target)

@@ -195,7 +195,8 @@ def guided_parts(settings: TrainingSettings, # its preset is a guided network
 def guided_dataloaders(settings: TrainingSettings, config: AEIConfig, identity: nn.Module) -> DataLoaders:
     "Batches of `SwapTriplets`; the held-out ones show other people and are the same in every evaluation."
     s = settings
-    samples = SwapTriplets([FaceDataset(folder) for folder in s.data], identity, img_size=config.img_size, settings=TripletSettings(**s.samples), seed=s.seed, min_detail=s.min_detail)
+    samples = SwapTriplets([FaceDataset(folder) for folder in s.data], identity, img_size=config.img_size, settings=TripletSettings(**s.samples), seed=s.seed, min_detail=s.min_detail,
+                           guided=config.guided)
     train, valid = samples.split(s.held_out_share)
     loader = lambda part, steps, **kwargs: PairDL(part, s.batch_size, steps, num_workers=s.num_workers, device=default_device(), **kwargs)
     return DataLoaders(loader(train, None), loader(valid, max(1, s.held_out_pairs // s.batch_size), fixed=True), device=default_device())

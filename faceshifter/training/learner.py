@@ -43,6 +43,7 @@ from .guided import grow_patches, guided_parts
 from .loss import SwapLoss, SwapTerms, Terms
 from .plots import plot_losses, plot_similarity
 from .settings import TrainingSettings
+from .vector import vector_parts
 
 # %% ../../nbs/ch5_experiments/03_training.ipynb #12231e31
 class SwapLearner(Learner):
@@ -248,6 +249,7 @@ def training_learner(settings: TrainingSettings,
     try: config = AEIConfig.preset(s.preset, **{'embedding_dim': identity.embedding_dim, 'identity': s.identity} | s.network)
     except TypeError as error: raise ValueError(f'network: {str(error).rpartition(") ")[2]}') from None
     if config.guided: parts = guided_parts(s, config, identity) | parts
+    elif s.supervision == 'triplets': parts = vector_parts(s, config, identity) | parts
     else: parts = {'dls': dls or _dataloaders(s, config.img_size, identity)} | parts
     return faceshifter_learner(config=config, identity=identity, settings=s, **parts)
 

@@ -71,8 +71,9 @@ class TrainingSettings:
     held_out_share: Annotated[float, Field(gt=0, lt=1)] = 0.05 # share of the people that is held out
     held_out_pairs: PositiveInt = 64 # pairs of held-out people in an evaluation
     num_workers: _Count = 2 # processes that read images
-    samples: dict[str, Any] = Field(default_factory=dict) # of a guided network: fields of `TripletSettings` to set otherwise
-    min_detail: Annotated[float, Field(ge=0)] = 0. # of a guided network: faces of fewer pixels in their photographs are pasted, but never the truth
+    supervision: Literal['pairs', 'triplets'] = 'pairs' # pairs of photographs (thesis 5.1), or swaps whose truth is known, which a guided network always gets
+    samples: dict[str, Any] = Field(default_factory=dict) # of triplets: fields of `TripletSettings` to set otherwise
+    min_detail: Annotated[float, Field(ge=0)] = 0. # of triplets: faces of fewer pixels in their photographs are pasted, but never the truth
     # networks
     preset: str = 'instance' # network, see `AEIConfig.preset`
     network: dict[str, Any] = Field(default_factory=dict) # fields of `AEIConfig` to set otherwise, such as img_size or base_channels
