@@ -55,8 +55,10 @@ def masked_mean(x: Tensor, # (B, C, H, W)
     return (x * weight).sum() / (weight.sum() * x.shape[1]).clamp(min=1.)
 
 def high_frequencies(image: Tensor) -> Tensor: # (B, 3, S, S) to the same shape
-    "What a mean over 9 x 9 pixels does not hold."
-    return image - F.avg_pool2d(F.pad(image, (4,) * 4, mode='replicate'), 9, 1)
+    "What a mean over a square of an eighth of the side does not hold; the color term looks at what it does hold."
+    reach = image.shape[-1] // 16
+    padded, window = F.pad(image, (reach,) * 4, mode='replicate'), 2 * reach + 1
+    return image - F.avg_pool2d(F.avg_pool2d(padded, (window, 1), 1), (1, window), 1) # rows, then columns
 
 def hinged_identity(cosine: Tensor, # (B,)
                     goal: float, # similarity that is enough
