@@ -24,6 +24,7 @@ from ..discriminator import MultiscaleDiscriminator, PatchDiscriminator
 from ..generator import AADLayer, AEIConfig, AEINet
 from ..landmarks import FaceMesh, landmark_groups
 from ..losses import adversarial_loss, feature_matching_loss
+from ..recognizers import MobileFace, SFace
 from ..triplets import SwapTriplets, TripletSettings
 from .batches import SwapBatch, SwapInputs
 from .discriminator import DiscriminatorCallback
@@ -69,13 +70,14 @@ def hinged_identity(cosine: Tensor, # (B,)
 # %% ../../nbs/ch6_beyond/01b_guided_training.ipynb #938cf9f0
 class GuidedTerms:
     "The terms of a guided loss that need no discriminator."
-    goals = {'mobileface': 0.7, 'sface': 0.75}
+    goals = {MobileFace: 0.7, SFace: 0.75}
 
     def __init__(self,
-                 identity: nn.Module, # an `IdentityEncoder` of 'sface+mobileface', frozen
+                 identity: nn.Module, # an `IdentityEncoder` of 'sface', 'mobileface' or both, frozen
                  mesh: FaceMesh | None = None, # frozen; None: the one that comes with the package
                 ):
         self.identity, self.mesh = identity, mesh or FaceMesh.from_pretrained()
+        self.recognizers = getattr(identity.backbone, 'recognizers', [identity.backbone])
 
     @classmethod
     def from_settings(cls, net: AEINet, identity: nn.Module, settings: TrainingSettings) -> 'GuidedTerms': return cls(identity)
@@ -96,13 +98,13 @@ class GuidedTerms:
 
     def identities(self, y: Tensor, batch: GuidedBatch) -> Tensor:
         "MobileFace judges every swap, SFace, which costs fifty times as much, only swaps of two people; both see robust views."
-        sface, mobileface = self.identity.backbone.recognizers
         if y.shape[-1] > 128: y = F.interpolate(y, size=(128, 128), mode='area')    # all that the recognizers see
         face = self.identity.preprocess(robust_view(y) if torch.is_grad_enabled() else y)
-        z_sface, z_mobileface = batch.z_id.split(self.identity.part_dims, 1)
-        loss = hinged_identity(F.cosine_similarity(mobileface(face).float(), z_mobileface), self.goals['mobileface']).mean()
-        other = ~batch.same
-        if other.any(): loss = loss + 2 * hinged_identity(F.cosine_similarity(sface(face[other]).float(), z_sface[other]), self.goals['sface']).sum() / len(y)
+        other, loss = ~batch.same, y.sum() * 0
+        for recognizer, z_id in zip(self.recognizers, batch.z_id.split(self.identity.part_dims, 1)):
+            goal, cheap = self.goals[type(recognizer)], isinstance(recognizer, MobileFace)
+            shown = torch.ones_like(other) if cheap else other
+            if shown.any(): loss = loss + (1 if cheap else 2) * hinged_identity(F.cosine_similarity(recognizer(face[shown]).float(), z_id[shown]), goal).sum() / len(y)
         return loss
 
     def landmark_error(self, y: Tensor, wanted: Tensor) -> Tensor:
