@@ -343,16 +343,26 @@ def forward(self: AEINet,
             modulations: list[Modulation] | None = None, # of the identity, where they are known already
            ) -> Tensor | tuple[Tensor, list[Tensor]]: # swapped face $\hat Y_{s,t}$, (B, 3, S, S), in [-1, 1]
     "Swap: the target's attributes with the source's identity."
-    image = target
-    if self.config.guided:
-        if guide is None: guide, validity = torch.zeros_like(target), torch.zeros_like(target[:, :1])
-        image = torch.cat([target, guide, validity], 1)
-    z_att = self.attributes(image)
-    if self.config.patch_size == 1: swapped = self.generator(z_att, z_id, modulations, record)
+    if self.config.guided: swapped, _, z_att = self.forward_guided(target, z_id, guide, validity, record, modulations)
     else:
-        swapped, *further = self.head(self.generator.features(z_att, z_id, modulations, record))
-        if further:
-            gate, light = further[0] * validity, further[1]
-            swapped = gate * (guide + light) + (1 - gate) * swapped
-        if mask is not None: swapped = target + mask * (swapped - target)
+        z_att = self.attributes(target)
+        if self.config.patch_size == 1: swapped = self.generator(z_att, z_id, modulations, record)
+        else: swapped, = self.head(self.generator.features(z_att, z_id, modulations, record))
+    if mask is not None: swapped = target + mask * (swapped - target)
     return (swapped, z_att) if return_attributes else swapped
+
+@patch
+def forward_guided(self: AEINet,
+                   target: Tensor, # (B, 3, S, S), in [-1, 1]
+                   z_id: Tensor, # (B, D)
+                   guide: Tensor | None = None, # (B, 3, S, S); None: there is none
+                   validity: Tensor | None = None, # (B, 1, S, S), in [0, 1]
+                   record: list | None = None,
+                   modulations: list[Modulation] | None = None,
+                  ) -> tuple[Tensor, Tensor, list[Tensor]]: # the swap before it is masked, the gate g where the guide is valid (B, 1, S, S), and the attribute maps
+    "$Y = g\\,(\\text{guide} + l) + (1 - g)\\,c$, and how much of the guide is in it."
+    if guide is None: guide, validity = torch.zeros_like(target), torch.zeros_like(target[:, :1])
+    z_att = self.attributes(torch.cat([target, guide, validity], 1))
+    color, gate, light = self.head(self.generator.features(z_att, z_id, modulations, record))
+    gate = gate * validity
+    return gate * (guide + light) + (1 - gate) * color, gate, z_att

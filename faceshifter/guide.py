@@ -171,6 +171,9 @@ class Guide:
     image: Tensor # the warped source in the target's colors, (3, S, S), in [-1, 1]; 0 where it is not valid
     validity: Tensor # (1, S, S), in [0, 1]: where the guide shows the source's face
     mask: Tensor # M, (1, S, S), in [0, 1]: where the swap may differ from the target
+    grid: np.ndarray | None = None # where each pixel comes from in the source's crop, (S, S, 2), (x, y) as shares of its side
+    gain: Tensor | None = None # by which `match_color` spread each channel, (3, 1, 1)
+    photo: int = 0 # which of the source's photographs it was made from
 
 # %% ../nbs/ch6_beyond/01_guide.ipynb #90c232cd
 def foreign_parts(source: np.ndarray, # landmarks of the source, (N, 3), pixels
@@ -220,5 +223,7 @@ def make_guide(source: Tensor, # aligned crop of the source, (3, S', S'), in [-1
     own = rasterize(target_landmarks, size) if shape else None
     shown = valid * (1 - foreign_parts(source_landmarks, target_landmarks, points, size)) * below_hairline(points, size)
     validity = torch.from_numpy(feather_inside(shown))
-    image = match_color(sample(source, grid), target, validity)
-    return Guide(image.clamp(-1, 1) * (validity > 0), validity[None], torch.from_numpy(face_region(index, own))[None])
+    plain = sample(source, grid)
+    image = match_color(plain, target, validity)
+    gain = image.std((1, 2), keepdim=True) / plain.std((1, 2), keepdim=True).clamp(min=1e-6)   # the match is affine
+    return Guide(image.clamp(-1, 1) * (validity > 0), validity[None], torch.from_numpy(face_region(index, own))[None], grid / source.shape[-1], gain)
