@@ -69,17 +69,19 @@ _about = """# Face swapping on this machine
 The identity of the **source** goes into the **target**. Nothing leaves this machine; uploads are deleted once they are answered; every result says in its metadata that it is synthetic.
 Swap only faces of people who agreed, and say so wherever you show the result."""
 
-# %% ../nbs/ch6_beyond/07_demo.ipynb #9a83b1fa
+# %% ../nbs/ch6_beyond/07_demo.ipynb #2fa23892
 def make_page(swapper: FaceSwapper,
-              folder: Path, # for uploads and results; emptied when the server ends
+              folder: Path, # for results; uploads lie beside it
               limits: DemoLimits = DemoLimits(),
              ) -> Any: # gradio.Blocks
     "The page: pictures, dials, the answer."
     gr = _gradio()
 
-    def keep(path: str | None) -> dict | None:
+    def keep(upload: Any) -> dict | None:
         "An upload, in memory; its file is deleted with the answer."
-        if path is None: return None
+        if upload is None: return None
+        path = upload['path'] if isinstance(upload, dict) else upload.path
+        if not Path(path).resolve().is_relative_to(folder.parent / 'uploads'): raise gr.Error('This is not an upload.', print_exception=False)   # a path made up by the browser
         try: return {'photo': load_image(path, max_pixels=limits.max_pixels), 'path': path}
         except ValueError as error: raise gr.Error(str(error).replace(path, Path(path).name), duration=None, print_exception=False) from None
 
@@ -125,7 +127,7 @@ def make_page(swapper: FaceSwapper,
                 mask = gr.Image(label='Where it was pasted', format='png', height=160, interactive=False, elem_id='mask', buttons=['fullscreen'])
         moved = gr.Video(label='Swapped clip', interactive=False, elem_id='moved', height=240)
         for image, kept in ((source, kept_source), (target, kept_target)):
-            image.upload(keep, image, kept, show_progress='hidden')
+            image.upload(keep, image, kept, show_progress='hidden', preprocess=False)
             image.clear(lambda: None, None, kept)
         button.click(swap, [kept_source, kept_target, face, strength, shape, consent], [result, mask, table, said, download], concurrency_limit=1)
         clip_button.click(clip_swap, [kept_source, clip, face, strength, shape, consent], [moved, said], concurrency_limit=1)
@@ -152,7 +154,7 @@ def _swap_clip(swapper: FaceSwapper, source: Image.Image | None, clip: str | Non
 _policy = ("default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
            "worker-src 'self' blob:; font-src 'self' data:; connect-src 'self' data: blob:; frame-ancestors 'none'")
 
-# %% ../nbs/ch6_beyond/07_demo.ipynb #c3b4a009
+# %% ../nbs/ch6_beyond/07_demo.ipynb #67161a9c
 def make_app(swapper: FaceSwapper,
              folder: Path, # for uploads and results
              limits: DemoLimits = DemoLimits(),
@@ -169,7 +171,7 @@ def make_app(swapper: FaceSwapper,
         response.headers['Content-Security-Policy'] = _policy
         return response
 
-    results = folder / 'results'
+    results = folder.resolve() / 'results'
     results.mkdir(parents=True, exist_ok=True)
     theme = gr.themes.Base(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'])
     return gr.mount_gradio_app(app, make_page(swapper, results, limits), path='/', allowed_paths=[str(results)], max_file_size=limits.max_file_size, theme=theme, footer_links=[],
