@@ -195,9 +195,10 @@ def guides(self: FaceSwapper,
            target: Tensor, # aligned crops, (B, 3, S, S), in [-1, 1]
            shape: float = 0., # how much of the source's own shape the guide brings, in [0, 1]
            strength: float = 1., # below 1 the guide is mixed with the target's own face
+           landmarks: Tensor | None = None, # of the targets, (B, 468, 3), pixels, where they are known
           ) -> list[Guide]: # one for each target
     "The guide of every target, made of the source's photograph that is nearest in pose (see `faceshifter.guide`)."
-    landmarks = find_landmarks(self.mesh, target)
+    landmarks = find_landmarks(self.mesh, target) if landmarks is None else landmarks
     turn = head_pose(torch.from_numpy(source.landmarks)) if len(source.landmarks) > 1 else None
     made = []
     for crop, points in zip(target.cpu(), landmarks.cpu()):
@@ -274,6 +275,7 @@ class _Job:
     swapped: Image.Image | None = None
     mask: np.ndarray | None = None
     detail: Tensor | None = None # what is finer than the network's pixels, (3, F, F)
+    landmarks: Tensor | None = None # (468, 3), pixels of the crop, where they are known
 
     @property
     def exposed(self) -> Image.Image:
@@ -321,7 +323,9 @@ def paste_mask(self: FaceSwapper, target: Tensor, guide: Guide | None, softness:
 def generate(self: FaceSwapper, jobs: list[_Job], strength: float, softness: float, shape: float, clock: Callable):
     "Swap crops that have one source, as one batch: fills in `swapped`, `mask` and, for large faces, `detail`."
     who, seen, guides = jobs[0].source, torch.cat([image_to_tensor(job.exposed) for job in jobs]), None
-    if self.mesh and who.landmarks is not None: guides = clock('guide', self.guides, who, seen.to(self.device), shape, strength)
+    if self.mesh and who.landmarks is not None:
+        known = None if any(job.landmarks is None for job in jobs) else torch.stack([job.landmarks for job in jobs])
+        guides = clock('guide', self.guides, who, seen.to(self.device), shape, strength, known)
     with torch.inference_mode(): swapped, gate = clock('generate', self._swap_crop, who, seen, strength, None, guides)
     for n, job in enumerate(jobs):
         job.mask = self.paste_mask(seen[n:n + 1], guides[n] if guides else None, softness)
@@ -366,13 +370,18 @@ def _swap_batch(self: FaceSwapper, source: Any, targets: Sequence[ImageInput], n
             who = who if isinstance(who, SourceIdentity) else clock('identify', self.identify, who)
             with _about(name): crop = clock('align', self.align, photo, one)
             jobs.append(_Job(n, who, one, crop, exposure_gain(crop, face_mask(self.img_size)), fine=clock('align', self._fine_crop, photo, one)))
+    return self._finish(photos, jobs, strength, colors, softness, detail, shape, clock)
+
+@patch
+def _finish(self: FaceSwapper, photos: list[Image.Image], jobs: list[_Job], strength: float, colors: float, softness: float, detail: float, shape: float, clock: _Clock) -> list[SwapResult]:
+    "Generate and paste what was found in photographs."
     for who in {id(job.source): job.source for job in jobs}.values():
         self.generate([job for job in jobs if job.source is who], strength, softness, shape, clock)
     images = list(photos)
     for job in jobs: images[job.photo] = clock('paste', self.composite, images[job.photo], job, colors, detail)
     def finished(job: _Job) -> SwappedFace:
         return SwappedFace(job.face, job.crop, job.swapped, job.mask, lambda: self._similarities(job.source.z_id, job.face, photos[job.photo], images[job.photo]))
-    seconds = {stage: taken / len(targets) for stage, taken in clock.items()}
+    seconds = {stage: taken / len(photos) for stage, taken in clock.items()}
     return [SwapResult(image, [finished(job) for job in jobs if job.photo == n], dict(seconds), self.name) for n, image in enumerate(images)]
 
 @patch
@@ -391,9 +400,41 @@ def __call__(self: FaceSwapper,
          ) -> SwapResult | list[SwapResult]: # a list for a list
     "Give the faces of a photograph the source's identity; pixels outside the mask stay as they were. Errors: `ImageError`, `FaceError`."
     targets = list(target) if isinstance(target, (list, tuple)) else [target]
-    colors, detail = ((0. if self.mesh else default) if given is None else given for given, default in ((colors, 0.5), (detail, 0.3)))
+    colors, detail = self._defaults(colors, detail)
     names, results = _names('Target', targets), []
     for first in range(0, len(targets), batch_size):
         part = slice(first, first + batch_size)
         results += self._swap_batch(source, targets[part], names[part], face, like, strength, colors, softness, detail, shape)
     return results if isinstance(target, (list, tuple)) else results[0]
+
+@patch
+def _defaults(self: FaceSwapper, colors: float | None, detail: float | None) -> tuple[float, float]:
+    "A guided network has the target's colors, and fine detail from the guide."
+    return tuple((0. if self.mesh else default) if given is None else given for given, default in ((colors, 0.5), (detail, 0.3)))
+
+@patch
+@torch.inference_mode()
+def swap_faces(self: FaceSwapper,
+               photo: Image.Image, # mode RGB
+               faces: Sequence[tuple[SourceIdentity, Face]], # who is to appear on which face
+               landmarks: Sequence[np.ndarray] | None = None, # of each face, (468, 3), pixels of the photograph, where they are known
+               strength: float = 1., # as in a call, like what follows
+               colors: float | None = None,
+               softness: float = 0.3,
+               detail: float | None = None,
+               shape: float = 0.,
+              ) -> SwapResult:
+    "Swap faces whose places are known, such as those that were tracked through a video."
+    clock, jobs = _Clock(self.device), []
+    for n, (who, face) in enumerate(faces):
+        crop = clock('align', self.align, photo, face)
+        jobs.append(_Job(0, who, face, crop, exposure_gain(crop, face_mask(self.img_size)), fine=clock('align', self._fine_crop, photo, face),
+                         landmarks=None if landmarks is None else _in_crop(landmarks[n], face.transform(self.img_size))))
+    colors, detail = self._defaults(colors, detail)
+    return self._finish([photo], jobs, strength, colors, softness, detail, shape, clock)[0]
+
+def _in_crop(points: np.ndarray, transform: np.ndarray) -> Tensor:
+    "Landmarks of a photograph in the pixels of a crop; depths are scaled alike."
+    scale = np.sqrt(np.linalg.det(transform[:2, :2]))
+    return torch.from_numpy(np.concatenate([points[:, :2] @ transform[:2, :2].T + transform[:2, 2], scale * points[:, 2:]], 1)).float()
+
