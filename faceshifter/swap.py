@@ -201,10 +201,9 @@ def guides(self: FaceSwapper,
            target: Tensor, # aligned crops, (B, 3, S, S), in [-1, 1]
            shape: float = 0., # how much of the source's own shape the guide brings, in [0, 1]
            strength: float = 1., # below 1 the guide is mixed with the target's own face
-           landmarks: Tensor | None = None, # of the targets, (B, 468, 3), pixels, where they are known
           ) -> list[Guide]: # one for each target
     "The guide of every target, made of the source's photograph that is nearest in pose (see `faceshifter.guide`)."
-    landmarks = find_landmarks(self.mesh, target) if landmarks is None else landmarks
+    landmarks = find_landmarks(self.mesh, target)
     turn = head_pose(torch.from_numpy(source.landmarks)) if len(source.landmarks) > 1 else None
     made = []
     for crop, points in zip(target.cpu(), landmarks.cpu()):
@@ -281,7 +280,6 @@ class _Job:
     swapped: Image.Image | None = None
     mask: np.ndarray | None = None
     detail: Tensor | None = None # what is finer than the network's pixels, (3, F, F)
-    landmarks: Tensor | None = None # (468, 3), pixels of the crop, where they are known
 
     @property
     def exposed(self) -> Image.Image:
@@ -307,6 +305,12 @@ def _fine_crop(self: FaceSwapper, photo: Image.Image, face: Face) -> Image.Image
     return align(photo, face, size) if self.mesh and size > 1.1 * self.img_size else None
 
 @patch
+def _job(self: FaceSwapper, number: int, who: SourceIdentity, face: Face, photo: Image.Image) -> _Job:
+    "A face, cut out."
+    crop = self.align(photo, face)
+    return _Job(number, who, face, crop, exposure_gain(crop, face_mask(self.img_size)), fine=self._fine_crop(photo, face))
+
+@patch
 def _assign(self: FaceSwapper, source: Any, photo: Image.Image, found: list[Face], face: Any, like: Tensor | None, min_similarity: float) -> list[tuple[Any, Face]]:
     "Which source goes onto which face."
     if not found: choose_face(found, photo=photo)
@@ -328,9 +332,7 @@ def paste_mask(self: FaceSwapper, target: Tensor, guide: Guide | None, softness:
 def generate(self: FaceSwapper, jobs: list[_Job], strength: float, softness: float, shape: float, clock: Callable):
     "Swap crops that have one source, as one batch: fills in `swapped`, `mask` and, for large faces, `detail`."
     who, seen, guides = jobs[0].source, torch.cat([image_to_tensor(job.exposed) for job in jobs]), None
-    if self.mesh and who.landmarks is not None:
-        known = None if any(job.landmarks is None for job in jobs) else torch.stack([job.landmarks for job in jobs])
-        guides = clock('guide', self.guides, who, seen.to(self.device), shape, strength, known)
+    if self.mesh and who.landmarks is not None: guides = clock('guide', self.guides, who, seen.to(self.device), shape, strength)
     with torch.inference_mode(): swapped, gate = clock('generate', self._swap_crop, who, seen, strength, None, guides)
     for n, job in enumerate(jobs):
         job.mask = self.paste_mask(seen[n:n + 1], guides[n] if guides else None, softness)
@@ -374,8 +376,7 @@ def _swap_batch(self: FaceSwapper, source: Any, targets: Sequence[ImageInput], n
         with _about(name): chosen = self._assign(source, photo, found, face, reference, min_similarity)
         for who, one in chosen:
             who = who if isinstance(who, SourceIdentity) else clock('identify', self.identify, who)
-            with _about(name): crop = clock('align', self.align, photo, one)
-            jobs.append(_Job(n, who, one, crop, exposure_gain(crop, face_mask(self.img_size)), fine=clock('align', self._fine_crop, photo, one)))
+            with _about(name): jobs.append(clock('align', self._job, n, who, one, photo))
     return self._finish(photos, jobs, strength, colors, softness, detail, shape, clock)
 
 @patch
@@ -424,7 +425,6 @@ def _defaults(self: FaceSwapper, colors: float | None, detail: float | None) -> 
 def swap_faces(self: FaceSwapper,
                photo: Image.Image, # mode RGB
                faces: Sequence[tuple[SourceIdentity, Face]], # who is to appear on which face
-               landmarks: Sequence[np.ndarray] | None = None, # of each face, (468, 3), pixels of the photograph, where they are known
                strength: float = 1., # as in a call, like what follows
                colors: float | None = None,
                softness: float = 0.3,
@@ -432,16 +432,7 @@ def swap_faces(self: FaceSwapper,
                shape: float = 0.,
               ) -> SwapResult:
     "Swap faces whose places are known, such as those that were tracked through a video."
-    clock, jobs = _Clock(self.device), []
-    for n, (who, face) in enumerate(faces):
-        crop = clock('align', self.align, photo, face)
-        jobs.append(_Job(0, who, face, crop, exposure_gain(crop, face_mask(self.img_size)), fine=clock('align', self._fine_crop, photo, face),
-                         landmarks=None if landmarks is None else _in_crop(landmarks[n], face.transform(self.img_size))))
+    clock = _Clock(self.device)
+    jobs = [clock('align', self._job, 0, who, face, photo) for who, face in faces]
     colors, detail = self._defaults(colors, detail)
     return self._finish([photo], jobs, strength, colors, softness, detail, shape, clock)[0]
-
-def _in_crop(points: np.ndarray, transform: np.ndarray) -> Tensor:
-    "Landmarks of a photograph in the pixels of a crop; depths are scaled alike."
-    scale = np.sqrt(np.linalg.det(transform[:2, :2]))
-    return torch.from_numpy(np.concatenate([points[:, :2] @ transform[:2, :2].T + transform[:2, 2], scale * points[:, 2:]], 1)).float()
-
