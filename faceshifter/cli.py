@@ -278,6 +278,8 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
              aligned: Annotated[bool, typer.Option('--aligned', help='The pictures are aligned crops already.')] = False,
              seed: Annotated[int, typer.Option(help='Of the pairs.')] = 0,
              picture: Annotated[Path | None, typer.Option(help='Write best, median and worst pairs to this file.')] = None,
+             all_methods: Annotated[bool, typer.Option('--all', help='Measure every method that is known here: baselines, our models, and what the cache holds of others.')] = False,
+             output: Annotated[Path | None, typer.Option('--output', '-o', help='With --all: the JSON file to write; rows that it has already are kept.')] = None,
              unverified: UnverifiedOption = False, threads: ThreadsOption = None, device: DeviceOption = None, json: JsonOption = False, quiet: QuietOption = False):
     """Measure a swapper: identity retrieval, pose, expression, what is kept outside the face, reconstruction, Frechet distance, time.
 
@@ -286,6 +288,8 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
     faceshifter evaluate portraits/ --pairs-for pairs.json
 
     faceshifter evaluate portraits/ --outputs theirs/ --pairs pairs.json
+
+    faceshifter evaluate portraits/ --all -o leaderboard.json
     """
     with friendly_errors(json):
         photos_in(portraits)
@@ -300,6 +304,7 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
             written = write_pairs(pairs_for, load_portraits(portraits, aligned=aligned)[0], seed)
             return report({'pairs': len(written), 'output': str(pairs_for)}, f'wrote {pairs_for}: {len(written)} pairs, each [source, target, name of the result]', json, quiet)
         from faceshifter.evaluation.recognizers import load_judges
+        if all_methods: return _leaderboard(portraits, output, load_judges(judge) if judge else None, aligned, seed, json, quiet)
         if outputs is not None: result, crops, skipped = evaluate_outputs(portraits, outputs, pairs, load_judges(judge) if judge else None, aligned)
         else:
             from faceshifter.swap import FaceSwapper
@@ -311,6 +316,21 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
             save_image(file.getvalue(), picture, result.note.get('weights', ''), force=True)
         lines = [result.table(), *(f'{key:24}{value}' for key, value in result.note.items()), *(f'skipped {path}: {why}' for path, why in skipped.items())]
         report(result.summary() | {'skipped': skipped}, '\n'.join(lines), json, quiet)
+
+# %% ../nbs/ch6_beyond/05_command_line.ipynb #leaderbd
+def _leaderboard(portraits: Path, output: Path | None, judges, aligned: bool, seed: int, json: bool, quiet: bool):
+    "Every method on the same pairs, one row after the other"
+    if output is None: fail('--all writes its rows into a file: give it with -o.', json)
+    from faceshifter.evaluation.folders import load_portraits
+    from faceshifter.evaluation.leaderboard import leaderboard
+    from faceshifter.evaluation.protocol import _random_pairs
+    _, crops, skipped = load_portraits(portraits, aligned=aligned)
+    rows = leaderboard(output, crops, _random_pairs(len(crops), seed), judge=judges, progress=lambda name: quiet or json or typer.echo(f'measured: {name}', err=True))
+    shown = ('retrieved_all', 'nearer', 'pose_degrees', 'expression', 'sharpness')
+    cell = lambda value: f'{value["mean"]:.3g} [{value["low"]:.3g}, {value["high"]:.3g}]'
+    lines = [f'{"":30}' + ''.join(f'{name:>24}' for name in shown)]
+    for name, row in rows.items(): lines.append(f'{name:30}' + (''.join(f'{cell(row[key]):>24}' for key in shown) if 'retrieved_all' in row else row['missing']))
+    report(rows | {'skipped': skipped}, '\n'.join([*lines, *(f'skipped {path}: {why}' for path, why in skipped.items())]), json, quiet)
 
 # %% ../nbs/ch6_beyond/05_command_line.ipynb #cell-019
 @app.command()
