@@ -177,6 +177,8 @@ def add_fold(cell):
 
 
 nbdev.processors.mv_exports, nbdev.processors.add_fold = ReadableCode, add_fold
+# What the library keeps to itself is still part of the lesson: its code stays on the page.
+nbdev.processors._hide_dirs = nbdev.processors._hide_dirs - {"exporti"}
 
 
 class NotebookSite(site.Site):
