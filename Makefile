@@ -2,13 +2,17 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help swap test bench docs lab prepare clean
+.PHONY: help swap demo test bench docs lab prepare clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
 
 swap: .venv/swap ## swap a face and write the picture
 	@if [ -e faceshifter/cli.py ]; then faceshifter swap --demo; else echo "Nothing is swapped yet: faceshifter.cli, the command line, is still to be written."; fi
+
+demo: .venv/swap ## open a page in the browser that swaps faces
+	@.venv/bin/python -m pip install --quiet --editable '.[demo,video]'
+	faceshifter serve
 
 test: ## every check of the project, as continuous integration runs them
 	@bash .ci/run

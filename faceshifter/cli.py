@@ -35,6 +35,7 @@ from faceshifter.commands.base import (
     use_threads,
 )
 
+from .commands.serve import serve  # noqa: F401 registers the command
 from .commands.video import video  # noqa: F401 registers the command
 
 # %% ../nbs/ch6_beyond/05_command_line.ipynb #cell-009

@@ -7,6 +7,7 @@ __all__ = ['FaceError', 'template', 'Face', 'warp', 'align', 'feather_mask', 'fa
            'show_faces']
 
 # %% ../nbs/ch5_experiments/01_faces.ipynb #c002
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from facenet_pytorch import MTCNN
 from fastcore.basics import patch
-from PIL import Image
+from PIL import Image, ImageOps
 from skimage.transform import estimate_transform
 from torch import Tensor
 
@@ -61,6 +62,14 @@ class Face:
         left, right, nose = self.landmarks[:3]
         eyes = right - left
         return float(np.degrees(np.arctan(2 * (nose - (left + right) / 2) @ eyes / max(eyes @ eyes, 1e-9))))
+
+    def missing(self,
+        size: tuple[int, int], # width and height of the photograph
+    ) -> list[str]: # "eyes", "nose", "mouth"; empty where all of them are in the photograph
+        "What the photograph's border cuts off; a tenth of the distance of the eyes is forgiven"
+        margin = 0.1 * np.linalg.norm(self.landmarks[1] - self.landmarks[0])
+        outside = ((self.landmarks < -margin) | (self.landmarks > np.add(size, margin))).any(axis=1)
+        return [part for part, points in dict(eyes=[0, 1], nose=[2], mouth=[3, 4]).items() if outside[points].any()]
 
     def transform(self,
         img_size: int = 256, # of the crop, in pixels
@@ -194,8 +203,11 @@ class FaceDetector:
         min_face_size: int = 20, # the smallest face searched for at that size, in pixels
         min_score: float = 0.9, # faces that are less certain are left out
         n_refine: int = 2, # how often the landmarks are found anew in the aligned face, from the photograph's own pixels
+        retry: str = "empty", # which photographs are searched again, turned by quarters and in a frame: "empty", those without a face; "always", all; "never"
     ):
+        if retry not in ("empty", "always", "never"): raise ValueError(f"retry cannot be '{retry}': take empty, always or never.")
         self.device, self.detect_size, self.min_face_size, self.min_score, self.n_refine = check_device(device), detect_size, min_face_size, min_score, n_refine
+        self.retry = retry
         self.mtcnn = MTCNN(min_face_size=min_face_size, keep_all=True, device=self.device).eval()
 
     def to(self, device: str | torch.device | None) -> "FaceDetector": # itself
@@ -225,26 +237,69 @@ def _canvas(photos: Sequence[Image.Image]) -> np.ndarray:
     for page, photo in zip(canvas, photos): page[:photo.height, :photo.width] = np.asarray(photo)
     return canvas
 
-def _refine(self, photo: Image.Image, faces: list[Face]) -> list[Face]:
-    "The landmarks found anew by MTCNN's last network in each aligned face and its mirror image, and averaged"
+def _look_closer(self, photo: Image.Image, faces: list[Face]) -> tuple[list[Face], np.ndarray]:
+    "MTCNN's last network on each aligned face and its mirror image: the faces with the mean landmarks, and the lower certainty of the two, (N,)"
     x, y, width = _look
     to_look = np.diag([48 / width, 48 / width, 1]) @ _shift(width / 2 - x, width / 2 - y)
     frames = [to_look @ face.transform(256) for face in faces]
     views = np.stack([warp(photo, frame, (48, 48)) for frame in frames])
     views = (torch.from_numpy(views).permute(0, 3, 1, 2).to(self.device) - 127.5) / 128
-    _, points, _ = self.mtcnn.onet(torch.cat([views, views.flip(3)]))
+    _, points, certain = self.mtcnn.onet(torch.cat([views, views.flip(3)]))
     points, mirrored = (points.view(2, -1, 2, 5) * 48).cpu().double().numpy().swapaxes(2, 3)
     mirrored = (mirrored * [-1, 1] + [48, 0])[:, [1, 0, 2, 4, 3]]
-    return [Face(face.box, _points(np.linalg.inv(frame), both), face.score) for face, frame, both in zip(faces, frames, (points + mirrored) / 2)]
+    faces = [Face(face.box, _points(np.linalg.inv(frame), both), face.score) for face, frame, both in zip(faces, frames, (points + mirrored) / 2)]
+    return faces, certain[:, 1].view(2, -1).amin(0).cpu().numpy()
+
+
+# %% ../nbs/ch5_experiments/01_faces.ipynb #a7d10002
+def _turned(photo: Image.Image, quarters: int) -> tuple[Image.Image, np.ndarray]:
+    "`photo` turned counterclockwise, and the matrix that takes its points back"
+    width, height = photo.size
+    turn = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)[quarters - 1]
+    back = ([[0, -1, width], [1, 0, 0], [0, 0, 1]], [[-1, 0, width], [0, -1, height], [0, 0, 1]], [[0, 1, 0], [-1, 0, height], [0, 0, 1]])[quarters - 1]
+    return photo.transpose(turn), np.array(back, dtype=float)
+
+def _framed(photo: Image.Image, most: int = 1024) -> tuple[Image.Image, np.ndarray]:
+    "`photo`, reduced to `most` pixels, in a gray frame half as wide, and the matrix that takes its points back"
+    size = [max(1, round(length * min(1, most / max(photo.size)))) for length in photo.size]
+    frame = round(0.5 * max(size))
+    small = photo.resize(size, Image.Resampling.BICUBIC, reducing_gap=2)
+    return ImageOps.expand(small, frame, (127, 127, 127)), np.diag([*np.divide(photo.size, size), 1]) @ _shift(-frame, -frame)
+
+def _moved(face: Face, matrix: np.ndarray, size: tuple[int, int]) -> Face:
+    "A face in the pixels of another view, which has that size"
+    corners = _points(matrix, face.box.reshape(2, 2))
+    return Face(np.concatenate([corners.min(0), corners.max(0)]).clip(0, np.tile(size, 2)), _points(matrix, face.landmarks), face.score)
+
+def _at_border(face: Face, size: tuple[int, int]) -> bool:
+    "Whether a landmark lies so near to the border that the border may cut the face"
+    margin = 0.1 * np.linalg.norm(face.landmarks[1] - face.landmarks[0])
+    return bool(((face.landmarks < margin) | (face.landmarks > np.subtract(size, margin))).any())
+
+def _search_again(self, photo: Image.Image, faces: list[Face], trusted: float = 0.96) -> list[Face]:
+    "The faces of a photograph, with those that only other views of it show"
+    def rated(faces: list[Face]) -> list[tuple[float, Face]]:  # by the certainty in the photograph and in the aligned face
+        faces = [face for face in faces if face.size and (0 <= face.landmarks.mean(0)).all() and (face.landmarks.mean(0) <= photo.size).all()]
+        return [(face.score * sure, face) for face, sure in zip(faces, _look_closer(self, photo, faces)[1])] if faces else []
+    def seen(view: Image.Image, back: np.ndarray) -> list[tuple[float, Face]]:
+        return rated([_moved(face, back, photo.size) for face in self._search([view])[0]])
+    found = rated(faces)
+    cut = [pair for pair in found if _at_border(pair[1], photo.size)]
+    every = self.retry == "always" or not found or min(trust for trust, _ in found) < trusted
+    if not every and not cut: return faces
+    others = seen(*_framed(photo))
+    for quarters in (1, 2, 3) if every else (): others += seen(*_turned(photo, quarters))
+    # One face is found in several views: the surest counts, the photograph itself where that is near; at the border, any other view.
+    ranked = [(trust + 0.02, face) for trust, face in found if not _at_border(face, photo.size)] + others
+    result = []
+    for _, face in sorted(ranked, key=lambda pair: -pair[0]) + cut:
+        if all(np.linalg.norm(face.center - one.center) > max(face.size, one.size) / 2 for one in result): result.append(face)
+    return sorted(result, key=lambda face: -face.size)
 
 # %% ../nbs/ch5_experiments/01_faces.ipynb #c037
 @patch
-@torch.inference_mode()
-def batch(self: FaceDetector,
-    photos: Sequence[ImageInput], # whatever `load_image` takes, of any sizes
-) -> list[list[Face]]: # of each photograph its faces, the largest first
-    "The faces in several photographs at once"
-    photos = [_rgb(photo) for photo in photos]
+def _search(self: FaceDetector, photos: Sequence[Image.Image]) -> list[list[Face]]:
+    "The faces in several photographs as they are, the largest first"
     smaller = [_smaller(photo, self.detect_size) for photo in photos]
     result = []
     for photo, small, boxes, scores, points in zip(photos, smaller, *self.mtcnn.detect(_canvas(smaller), landmarks=True)):
@@ -252,32 +307,68 @@ def batch(self: FaceDetector,
         scale = np.divide(photo.size, small.size)
         faces = [Face((box * scale).clip(0, photo.size).ravel(), five * scale, float(score)) for box, five, score in zip(boxes, points, scores)
                  if score >= self.min_score]
-        for _ in range(self.n_refine if faces else 0): faces = _refine(self, photo, faces)
+        for _ in range(self.n_refine if faces else 0): faces = _look_closer(self, photo, faces)[0]
         result.append(sorted(faces, key=lambda face: -face.size))
     return result
 
+@patch
+@torch.inference_mode()
+def batch(self: FaceDetector,
+    photos: Sequence[ImageInput], # whatever `load_image` takes, of any sizes
+) -> list[list[Face]]: # of each photograph its faces, the largest first
+    "The faces in several photographs at once"
+    photos = [_rgb(photo) for photo in photos]
+    found = self._search(photos)
+    return found if self.retry == "never" else [_search_again(self, photo, faces) for photo, faces in zip(photos, found)]
+
+
 # %% ../nbs/ch5_experiments/01_faces.ipynb #c038
+def _no_face(photo: ImageInput | None, detect_size: int = 640, min_face_size: int = 20) -> str:
+    "What to say where no face was found: what the photograph itself suggests"
+    if photo is None: return "No face was found."
+    photo = _rgb(photo)
+    least, gray = math.ceil(min_face_size * max(1, max(photo.size) / detect_size)), np.asarray(photo.resize((64, 64)).convert("L"), dtype=float)
+    size = f"{photo.width} x {photo.height} pixels"
+    if max(photo.size) < 48: return f"No face was found: {size} are too few; use a larger photograph."
+    if gray.std() < 3: return "No face was found: the photograph is nearly of one color; is it the right one?"
+    if gray.mean() < 16: return "No face was found: the photograph is nearly black; brighten it, or use another."
+    if max(photo.size) > 3 * min(photo.size): return f"No face was found: in {size} only faces from {least} pixels on are; cut out the part that shows the face."
+    return (f"No face was found, upright, turned or in a frame. Faces under {least} pixels of {size} are missed, profiles and covered faces too: "
+            "cut the photograph close to the face, or use another.")
+
 def choose_face(
     faces: Sequence[Face], # as a `FaceDetector` gives them, the largest first
     which: int | str | tuple[float, float] | Tensor = 0, # index; "left", "right", "top", "bottom"; a point (x, y) in pixels; or an identity embedding z_id (D,) or (1, D)
-    photo: ImageInput | None = None, # where the faces are; only for an embedding
+    photo: ImageInput | None = None, # where the faces are; needed for an embedding, and for advice where there is no face
     encoder: Any = None, # an identity encoder, crop (B, 3, S, S) to z_id (B, D); only for an embedding
+    min_similarity: float = -1., # cosine that a face needs to be taken for the embedding's, in [-1, 1]
 ) -> Face:
     "One of several faces: by size, by position, or the one most similar to a reference portrait; raises `FaceError` where there is none"
-    if not faces: raise FaceError("No face was found: use a photograph in which a face is larger, sharper and turned to the camera.")
+    if not faces: raise FaceError(_no_face(photo))
     if isinstance(which, int):
-        if not -len(faces) <= which < len(faces): raise FaceError(f"There is no face {which}: {len(faces)} found, counted from 0, the largest first.")
+        if not -len(faces) <= which < len(faces): raise FaceError(f"There is no face {which}: {_list_faces(faces)}.")
         return faces[which]
     if isinstance(which, Tensor):
         if photo is None or encoder is None: raise FaceError("To choose by similarity, give the photograph and the identity encoder too.")
         with torch.inference_mode():
             z_id = encoder(torch.cat([image_to_tensor(align(photo, face)) for face in faces]).to(which.device))
-        return faces[int(torch.cosine_similarity(z_id, which.reshape(1, -1)).argmax())]
+        similarity = torch.cosine_similarity(z_id, which.reshape(1, -1))
+        if similarity.max() < min_similarity:
+            raise FaceError(f"Nobody here looks like the reference: {', '.join(f'face {n} {value:.2f}' for n, value in enumerate(similarity.tolist()))}, under {min_similarity:g} (cosine).")
+        return faces[int(similarity.argmax())]
     if isinstance(which, str):
         sides = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}
         if which not in sides: raise FaceError(f"There is no position '{which}': take {', '.join(sides)}.")
         return max(faces, key=lambda face: face.center @ sides[which])
-    return min(faces, key=lambda face: (np.linalg.norm(np.clip(which, face.box[:2], face.box[2:]) - which), np.linalg.norm(face.center - which)))
+    around = [face for face in faces if (face.box[:2] <= which).all() and (which <= face.box[2:]).all()]
+    if not around: raise FaceError(f"No face lies at ({which[0]:g}, {which[1]:g}): {_list_faces(faces)}.")
+    return min(around, key=lambda face: np.linalg.norm(face.center - which))
+
+def _list_faces(faces: Sequence[Face]) -> str:
+    "What there is to choose from"
+    shown = [f"face {n} at ({face.center[0]:.0f}, {face.center[1]:.0f})" for n, face in enumerate(faces[:8])]
+    return f"{len(faces)} found, the largest first: {', '.join(shown)}{', ...' if len(faces) > 8 else ''}"
+
 
 # %% ../nbs/ch5_experiments/01_faces.ipynb #c039
 def show_faces(

@@ -8,6 +8,7 @@ __all__ = ['ImageInput', 'ImageError', 'load_image', 'image_to_tensor', 'to_pil'
 # %% ../nbs/ch5_experiments/00_images.ipynb #b8507eea
 import math
 import warnings
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
@@ -54,6 +55,24 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     image.info = info
     return image
 
+# What describes the old file's pixels (TIFF's layout), shows them (the thumbnail), or says more than date and camera: the place, the maker's own fields, other metadata.
+_base, _ifd = ExifTags.Base, ExifTags.IFD
+_dropped = {_ifd.GPSInfo, _ifd.Exif, _ifd.Interop, _base.XMLPacket, _base.ImageResources, 33723, 34675, *range(254, 260), 262, 273, *range(277, 280), 284, 317, 320,
+            *range(322, 326), 330, 338, 339, 347, 513, 514, *range(529, 533)}
+_dropped_details = {_base.MakerNote, _base.UserComment, _ifd.Interop, _base.ExifImageWidth, _base.ExifImageHeight}
+
+def _kept_exif(photo: Image.Image) -> bytes:
+    "What a photograph's EXIF says of date and camera, and that it is upright; empty where it says nothing"
+    try:
+        found, kept = photo.getexif(), Image.Exif()
+        for tag, value in found.items():
+            if tag not in _dropped: kept[tag] = value
+        kept[_base.Orientation] = 1
+        details = {tag: value for tag, value in found.get_ifd(_ifd.Exif).items() if tag not in _dropped_details}
+        if details: kept.get_ifd(_ifd.Exif).update(details)
+        return kept.tobytes() if details or len(kept) > 1 else b""
+    except Exception: return b""  # damaged metadata around good pixels
+
 def _upright(image: Image.Image) -> Image.Image:
     "`image` turned as its EXIF orientation says; itself where it is upright"
     try: return image if image.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ImageOps.exif_transpose(image)
@@ -61,7 +80,26 @@ def _upright(image: Image.Image) -> Image.Image:
 
 # %% ../nbs/ch5_experiments/00_images.ipynb #c007
 # Pillow reads more than photographs: EPS would start another program, and tables of numbers are no pictures.
-_readable = "JPEG MPO PNG WEBP AVIF HEIF TIFF BMP DIB GIF PPM TGA JPEG2000".split()
+_readable = "JPEG MPO PNG WEBP AVIF HEIF TIFF BMP DIB GIF PPM TGA JPEG2000 JXL".split()
+
+# Formats that Pillow lacks or may lack, by the marks in a file's first bytes: what they are called, and the package that reads them.
+_brands = {b"heic": ("HEIC", "pillow-heif"), b"heix": ("HEIC", "pillow-heif"), b"hevc": ("HEIC", "pillow-heif"), b"mif1": ("HEIF", "pillow-heif"), b"msf1": ("HEIF", "pillow-heif"),
+           b"avif": ("AVIF", "pillow 11.3 or later"), b"avis": ("AVIF", "pillow 11.3 or later"), b"JXL ": ("JPEG XL", "pillow-jxl-plugin"), b"jP  ": ("JPEG 2000", "pillow with OpenJPEG")}
+
+def _missing_decoder(content: bytes) -> str:
+    "What to say of a file that nothing here can read"
+    brand = content[8:12] if content[4:8] == b"ftyp" else content[4:8]
+    if content[:2] == b"\xff\n": brand = b"JXL "
+    if brand not in _brands: return "it is no image file, or its beginning is damaged"
+    kind, package = _brands[brand]
+    return f"it is a {kind} file, which takes the package {package} (pip install '{package}')" if " " not in package else f"it is a {kind} file, which takes {package}"
+
+def _add_decoders():
+    "Let Pillow read HEIC, where pillow-heif is installed; JPEG XL likewise."
+    for module, register in (("pillow_heif", "register_heif_opener"), ("pillow_jxl", None)):
+        try: plugin = import_module(module)
+        except ImportError: continue
+        if register: getattr(plugin, register)()
 
 def load_image(
     photo: ImageInput, # a path, the bytes of a file, a Pillow image, an array (H, W, C), or a tensor (3, H, W) in [-1, 1]
@@ -72,25 +110,29 @@ def load_image(
     if isinstance(photo, np.ndarray): return _from_array(photo)
     name = f"'{photo}'" if isinstance(photo, (str, Path)) else "the photograph"
     limit = max_pixels or Image.MAX_IMAGE_PIXELS or math.inf
-    too_large = ImageError(f"Cannot use {name}: it has more than {limit:,} pixels; scale it down first, or set PIL.Image.MAX_IMAGE_PIXELS.")
+    too_large = ImageError(f"Cannot use {name}: it has more than {limit:,} pixels; scale it down, or allow more (--max-pixels, PIL.Image.MAX_IMAGE_PIXELS).")
     try:
         if isinstance(photo, (str, Path)):
             if not Path(photo).is_file(): raise ImageError(f"There is no file {name}: check the path.")  # a pipe would wait for ever
             photo = Path(photo).read_bytes()
+        content = photo
         if isinstance(photo, bytes):
             if not photo: raise ImageError(f"Cannot read {name}: the file is empty.")
+            if not Image.OPEN.get("HEIF"): _add_decoders()
             Image.init()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the next line says it better
                 photo = Image.open(BytesIO(photo), formats=[kind for kind in _readable if kind in Image.OPEN])
-            if photo.format in ("GIF", "WEBP", "AVIF", "PNG") and (frames := getattr(photo, "n_frames", 1)) > 1:
-                raise ImageError(f"Cannot use {name}: it is an animation of {frames} frames; give one of them.")
+            if photo.format not in ("TIFF", "MPO") and (frames := getattr(photo, "n_frames", 1)) > 1:
+                raise ImageError(f"Cannot use {name}: it holds {frames} pictures; give one of them, or an animation to `faceshifter video`.")
         if photo.width * photo.height > limit: raise too_large
         photo.load()
-        return _to_rgb(_upright(photo))
+        kept, image = _kept_exif(photo), _to_rgb(_upright(photo))
+        if kept and photo.format == "TIFF": image.info["exif"] = kept  # which Pillow forgets in a copy
+        return image
     except ImageError: raise
     except Image.DecompressionBombError: raise too_large from None
-    except UnidentifiedImageError: raise ImageError(f"Cannot read {name}: it is no image file, or its beginning is damaged.") from None
+    except UnidentifiedImageError: raise ImageError(f"Cannot read {name}: {_missing_decoder(content)}.") from None
     except Exception as error:  # decoders raise what they like on a damaged file: OSError, SyntaxError, struct.error, MemoryError ...
         raise ImageError(f"Cannot read {name}: {str(error).rstrip('.') or type(error).__name__}.") from error
 
@@ -130,7 +172,7 @@ def check_output(
     return path
 
 def save_image(
-    photo: ImageInput, # what a swap returned; its color profile goes with it
+    photo: ImageInput, # what a swap returned; its color profile and its EXIF go with it, without the place
     path: str | Path, # .png, .jpg or .webp
     weights: str = '', # name and hash of the weights, for the metadata
     quality: int = 95, # of JPEG and WebP, 1 to 100
@@ -143,6 +185,7 @@ def save_image(
     if kind == 'JPEG':
         options['subsampling'] = 0
         if photo.mode == 'RGBA': photo = Image.alpha_composite(Image.new('RGBA', photo.size, 'white'), photo).convert('RGB')
+    if exif := _kept_exif(photo): options['exif'] = exif
     if profile := photo.info.get('icc_profile'): options['icc_profile'] = profile
     try:
         with atomic_write(path) as beside: photo.save(beside, kind, **options)

@@ -151,11 +151,17 @@ def _content_key(photo: Image.Image, which: FaceChoice | None) -> str:
     "A name for the content of a photograph."
     return hashlib.sha256(photo.tobytes() + repr((photo.size, which)).encode()).hexdigest()
 
-def _only_face(found: list[Face], which: FaceChoice | None) -> Face:
+def _whole(face: Face, photo: Image.Image) -> Face:
+    "The face, unless the photograph's border cuts off what a swap needs."
+    if parts := face.missing(photo.size):
+        raise FaceError(f"The border of the photograph cuts the face: {' and '.join(parts)} {'lies' if parts in (['nose'], ['mouth']) else 'lie'} outside. Use one that shows eyes, nose and mouth.")
+    return face
+
+def _only_face(found: list[Face], which: FaceChoice | None, photo: Image.Image) -> Face:
     "The face that is meant, if there is no doubt."
     if which is None and len(found) > 1 and 2 * found[1].size > found[0].size:
         raise FaceError(f'{len(found)} faces were found: crop the photograph to one, or say which (--source-face 0, or identify(photo, 0): the largest).')
-    return choose_face(found, 0 if which is None else which)
+    return _whole(choose_face(found, 0 if which is None else which, photo), photo)
 
 @patch
 @torch.inference_mode()
@@ -174,7 +180,7 @@ def identify(self: FaceSwapper,
     if key not in self._sources:
         crops, portraits = [], []
         for name, photo in zip(names, photos):
-            with _about(name): face = _only_face(self.detect([photo])[0], which)
+            with _about(name): face = _only_face(self.detect([photo])[0], which, photo)
             crops.append(image_to_tensor(align(photo, face)))
             portraits.append(align(photo, face, full_size(face)))
         self._sources[key] = replace(self.source_of(torch.cat(crops)), portraits=portraits)
@@ -203,10 +209,9 @@ def guides(self: FaceSwapper,
            target: Tensor, # aligned crops, (B, 3, S, S), in [-1, 1]
            shape: float = 0., # how much of the source's own shape the guide brings, in [0, 1]
            strength: float = 1., # below 1 the guide is mixed with the target's own face
-           landmarks: Tensor | None = None, # of the targets, (B, 468, 3), pixels, where they are known
           ) -> list[Guide]: # one for each target
     "The guide of every target, made of the source's photograph that is nearest in pose (see `faceshifter.guide`)."
-    landmarks = find_landmarks(self.mesh, target) if landmarks is None else landmarks
+    landmarks = find_landmarks(self.mesh, target)
     turn = head_pose(torch.from_numpy(source.landmarks)) if len(source.landmarks) > 1 else None
     made = []
     for crop, points in zip(target.cpu(), landmarks.cpu()):
@@ -285,7 +290,7 @@ class _Job:
     swapped: Image.Image | None = None
     mask: np.ndarray | None = None
     detail: Tensor | None = None # what is finer than the network's pixels, (3, F, F)
-    landmarks: Tensor | None = None # (468, 3), pixels of the crop, where they are known
+    yaw: Sequence[float] = (0., 0.) # of source and target, degrees, where there is a guide
 
     @property
     def exposed(self) -> Image.Image:
@@ -311,16 +316,21 @@ def _fine_crop(self: FaceSwapper, photo: Image.Image, face: Face) -> Image.Image
     return align(photo, face, size) if self.mesh and size > 1.1 * self.img_size else None
 
 @patch
-def _assign(self: FaceSwapper, source: Any, photo: Image.Image, found: list[Face], face: Any, like: Any) -> list[tuple[Any, Face]]:
+def _job(self: FaceSwapper, number: int, who: SourceIdentity, face: Face, photo: Image.Image) -> _Job:
+    "A face, cut out."
+    crop = self.align(photo, face)
+    return _Job(number, who, face, crop, exposure_gain(crop, face_mask(self.img_size)), fine=self._fine_crop(photo, face))
+
+@patch
+def _assign(self: FaceSwapper, source: Any, photo: Image.Image, found: list[Face], face: Any, like: Tensor | None, min_similarity: float) -> list[tuple[Any, Face]]:
     "Which source goes onto which face."
-    if isinstance(source, Mapping): return [(who, choose_face(found, where)) for where, who in source.items()]
-    if like is not None:
-        choose_face(found)
-        return [(source, choose_face(found, self.identify(like, role='Reference').z_id, photo, self.identity_encoder))]
+    if not found: choose_face(found, photo=photo)
+    if isinstance(source, Mapping): return [(who, _whole(choose_face(found, where, photo), photo)) for where, who in source.items()]
+    if like is not None: return [(source, _whole(choose_face(found, like, photo, self.identity_encoder, min_similarity), photo))]
     if face == 'all':
-        choose_face(found)
-        return [(source, one) for one in found]
-    return [(source, choose_face(found, where)) for where in (face if isinstance(face, list) else [face])]
+        whole = [one for one in found if not one.missing(photo.size)] or [_whole(found[0], photo)]
+        return [(source, one) for one in whole]
+    return [(source, _whole(choose_face(found, where, photo), photo)) for where in (face if isinstance(face, list) else [face])]
 
 @patch
 def paste_mask(self: FaceSwapper, target: Tensor, guide: Guide | None, softness: float) -> np.ndarray: # (S, S), in [0, 1]
@@ -334,12 +344,9 @@ def generate(self: FaceSwapper, jobs: list[_Job], strength: float, softness: flo
     "Swap crops that have one source, as one batch: fills in `swapped`, `mask` and, for large faces, `detail`."
     who, seen, guides = jobs[0].source, torch.cat([image_to_tensor(job.exposed) for job in jobs]), None
     if self.mesh and who.landmarks is not None:
-        tracked = all(job.landmarks is not None for job in jobs)
-        known = torch.stack([job.landmarks for job in jobs]) if tracked else clock('guide', find_landmarks, self.mesh, seen.to(self.device)).cpu()
+        known = clock('guide', find_landmarks, self.mesh, seen.to(self.device)).cpu()
         guides = clock('guide', self.guides, who, seen.to(self.device), shape, strength, known)
-        if not tracked:
-            turned = head_pose(torch.from_numpy(who.landmarks))[:, 0]
-            for guide, yaw in zip(guides, head_pose(known)[:, 0].tolist()): _warn_of_pose(turned[guide.photo].item(), yaw)
+        for job, guide, points in zip(jobs, guides, known): job.yaw = head_pose(torch.stack([torch.from_numpy(who.landmarks[guide.photo]), points]))[:, 0].tolist()
     with torch.inference_mode(): swapped, gate = clock('generate', self._swap_crop, who, seen, strength, None, guides)
     for n, job in enumerate(jobs):
         job.mask = self.paste_mask(seen[n:n + 1], guides[n] if guides else None, softness)
@@ -372,19 +379,21 @@ def _similarities(self: FaceSwapper, source: Tensor, face: Face, before: Image.I
     return {'source_before': cosine(z_before, source[0]), 'source_after': cosine(z_after, source[0]), 'target_after': cosine(z_after, z_before)}
 
 @patch
-def _swap_batch(self: FaceSwapper, source: Any, targets: Sequence[ImageInput], names: Sequence[str], face: Any, like: Any,
+def _swap_batch(self: FaceSwapper, source: Any, targets: Sequence[ImageInput], names: Sequence[str], face: Any, like: Any, min_similarity: float,
                 strength: float, colors: float, softness: float, detail: float, shape: float) -> list[SwapResult]:
     "Swap several photographs together."
     clock, photos, jobs = _Clock(self.device), [], []
     for name, target in zip(names, targets):
         with _about(name): photos.append(clock('open', load_image, target))
+    reference = None if like is None else clock('identify', self.identify, like, role='Reference').z_id
     for n, (name, photo, found) in enumerate(zip(names, photos, clock('detect', self.detect, photos))):
-        with _about(name): chosen = self._assign(source, photo, found, face, like)
+        with _about(name): chosen = self._assign(source, photo, found, face, reference, min_similarity)
         for who, one in chosen:
             who = who if isinstance(who, SourceIdentity) else clock('identify', self.identify, who)
-            with _about(name): crop = clock('align', self.align, photo, one)
-            jobs.append(_Job(n, who, one, crop, exposure_gain(crop, face_mask(self.img_size)), fine=clock('align', self._fine_crop, photo, one)))
-    return self._finish(photos, jobs, strength, colors, softness, detail, shape, clock)
+            with _about(name): jobs.append(clock('align', self._job, n, who, one, photo))
+    results = self._finish(photos, jobs, strength, colors, softness, detail, shape, clock)
+    for job in jobs: _warn_of_pose(*job.yaw)
+    return results
 
 @patch
 def _finish(self: FaceSwapper, photos: list[Image.Image], jobs: list[_Job], strength: float, colors: float, softness: float, detail: float, shape: float, clock: _Clock) -> list[SwapResult]:
@@ -411,6 +420,7 @@ def __call__(self: FaceSwapper,
           detail: float | None = None, # how much of the photograph's detail too fine for the crop is put back, in [0, 1]; None: 0.3, and 0 behind a guide
           shape: float = 0., # how much of the source's own shape a guide brings, in [0, 1]
           batch_size: int = 8, # photographs of a list that go through the networks together
+          min_similarity: float = 0.3, # cosine to `like` that a face needs; of 90 people, all photographs of one had more, 98 % of two had less
          ) -> SwapResult | list[SwapResult]: # a list for a list
     "Give the faces of a photograph the source's identity; pixels outside the mask stay as they were. Errors: `ImageError`, `FaceError`."
     targets = list(target) if isinstance(target, (list, tuple)) else [target]
@@ -418,7 +428,7 @@ def __call__(self: FaceSwapper,
     names, results = _names('Target', targets), []
     for first in range(0, len(targets), batch_size):
         part = slice(first, first + batch_size)
-        results += self._swap_batch(source, targets[part], names[part], face, like, strength, colors, softness, detail, shape)
+        results += self._swap_batch(source, targets[part], names[part], face, like, min_similarity, strength, colors, softness, detail, shape)
     return results if isinstance(target, (list, tuple)) else results[0]
 
 @patch
@@ -431,7 +441,6 @@ def _defaults(self: FaceSwapper, colors: float | None, detail: float | None) -> 
 def swap_faces(self: FaceSwapper,
                photo: Image.Image, # mode RGB
                faces: Sequence[tuple[SourceIdentity, Face]], # who is to appear on which face
-               landmarks: Sequence[np.ndarray] | None = None, # of each face, (468, 3), pixels of the photograph, where they are known
                strength: float = 1., # as in a call, like what follows
                colors: float | None = None,
                softness: float = 0.3,
@@ -439,16 +448,7 @@ def swap_faces(self: FaceSwapper,
                shape: float = 0.,
               ) -> SwapResult:
     "Swap faces whose places are known, such as those that were tracked through a video."
-    clock, jobs = _Clock(self.device), []
-    for n, (who, face) in enumerate(faces):
-        crop = clock('align', self.align, photo, face)
-        jobs.append(_Job(0, who, face, crop, exposure_gain(crop, face_mask(self.img_size)), fine=clock('align', self._fine_crop, photo, face),
-                         landmarks=None if landmarks is None else _in_crop(landmarks[n], face.transform(self.img_size))))
+    clock = _Clock(self.device)
+    jobs = [clock('align', self._job, 0, who, face, photo) for who, face in faces]
     colors, detail = self._defaults(colors, detail)
     return self._finish([photo], jobs, strength, colors, softness, detail, shape, clock)[0]
-
-def _in_crop(points: np.ndarray, transform: np.ndarray) -> Tensor:
-    "Landmarks of a photograph in the pixels of a crop; depths are scaled alike."
-    scale = np.sqrt(np.linalg.det(transform[:2, :2]))
-    return torch.from_numpy(np.concatenate([points[:, :2] @ transform[:2, :2].T + transform[:2, 2], scale * points[:, 2:]], 1)).float()
-

@@ -99,5 +99,6 @@ if __name__ == "__main__":
     step("the site builds", "python tools/docs.py site")
     browser()
     step("the site in Chromium: links, equations, search, sidebar, phone width", "python tools/check_docs.py")
+    step("the page of `faceshifter serve` in Chromium: upload, swap, bad files, two people at once, keyboard, phone", "python tools/check_demo.py")
     print(f"{count['passed']} passed, {count['failed']} failed" + (f", {count['skipped']} skipped" if count["skipped"] else ""))
     sys.exit(bool(count["failed"]))

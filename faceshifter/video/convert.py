@@ -66,7 +66,7 @@ class Cast:
         self.known = {int(number): bool(chosen) for number, chosen in state['known']}
         if 'wanted' in state: self.wanted = torch.from_numpy(state['wanted'])
 
-# %% ../../nbs/ch6_beyond/06_video.ipynb #37e62e66
+# %% ../../nbs/ch6_beyond/06_video.ipynb #25b3d0f8
 @dataclass(frozen=True)
 class VideoOptions:
     "How a video is swapped."
@@ -90,8 +90,7 @@ def swap_frame(swapper: FaceSwapper, cast: Cast, tracker: FaceTracker, frame: Im
     tracks, _ = clock('track', tracker, frame)
     chosen = clock('identify', cast, frame, tracks) if tracks else []
     if not chosen: return frame, False
-    known = [track.landmarks for track in chosen] if swapper.mesh else None
-    result = clock('swap', swapper.swap_faces, frame, [(cast.source, track.face) for track in chosen], known, options.strength, shape=options.shape)
+    result = clock('swap', swapper.swap_faces, frame, [(cast.source, track.face) for track in chosen], options.strength, shape=options.shape)
     return result.image, True
 
 # %% ../../nbs/ch6_beyond/06_video.ipynb #784cd61e

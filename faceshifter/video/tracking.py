@@ -81,7 +81,7 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
     common = np.prod((high - low).clip(0))
     return float(common / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - common))
 
-# %% ../../nbs/ch6_beyond/06b_video_tracking.ipynb #976256a0
+# %% ../../nbs/ch6_beyond/06b_video_tracking.ipynb #c07f3cb7
 class FaceTracker:
     "Follow all faces of a video, frame by frame."
     def __init__(self,
@@ -89,7 +89,7 @@ class FaceTracker:
                  mesh: FaceMesh,
                  rate: float, # frames a second
                  interval: int = 12, # frames from one search to the next
-                 smooth: float = 1., # `min_cutoff` of the filter is 2 hertz over this; 0: no filter
+                 smooth: float = 1., # `min_cutoff` of the filter is 1 hertz over this; 0: no filter
                  max_error: float = 0.1, # of the fit, as a share of the distance of the eyes, above which a face is lost
                 ):
         self.detector, self.mesh, self.rate, self.interval, self.smooth, self.max_error = detector, mesh, rate, interval, smooth, max_error
@@ -142,12 +142,12 @@ class FaceTracker:
                 own.reference = own.reference + 0.3 * (_apply(face.transform(256), points[:, :2]) - own.reference)   # as the head turns, so does the reference
                 result.append(own)
                 continue
-            new = Track(self.count, face, points, _apply(face.transform(256), points[:, :2]), OneEuroFilter(self.rate, 2 / max(self.smooth, 1e-6), beta=8 / face.size))
+            new = Track(self.count, face, points, _apply(face.transform(256), points[:, :2]), OneEuroFilter(self.rate, 1 / max(self.smooth, 1e-6), beta=400 / face.size))
             self.count += 1
             result.append(self._settle(new, points))
         return result
 
-# %% ../../nbs/ch6_beyond/06b_video_tracking.ipynb #0bbf8b08
+# %% ../../nbs/ch6_beyond/06b_video_tracking.ipynb #ee0ef4dc
 def tracker_state(tracker: FaceTracker) -> dict[str, np.ndarray]:
     "Everything that the next frame depends on."
     state = {'counts': np.array([tracker.since, tracker.count, len(tracker.tracks)])}
@@ -165,6 +165,6 @@ def load_tracker_state(tracker: FaceTracker, # made with the same settings; chan
     tracker.before, tracker.tracks = state.get('before'), []
     for n in range(n_tracks):
         get = lambda name, n=n: state.get(f'{n}.{name}')
-        smooth = OneEuroFilter(tracker.rate, 2 / max(tracker.smooth, 1e-6), beta=float(get('beta')))
+        smooth = OneEuroFilter(tracker.rate, 1 / max(tracker.smooth, 1e-6), beta=float(get('beta')))
         smooth.value, smooth.speed = get('value'), get('speed')
         tracker.tracks.append(Track(int(get('number')), Face(get('box'), get('five'), float(get('score'))), get('landmarks'), get('reference'), smooth))
