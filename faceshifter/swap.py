@@ -218,7 +218,8 @@ def guides(self: FaceSwapper,
         nearest = 0 if turn is None else int((turn - head_pose(points[None])).norm(dim=1).argmin())
         guide = make_guide(source.crops[nearest], source.landmarks[nearest], crop, points.numpy(), shape)
         if strength < 1: guide.image = torch.lerp(crop, guide.image, max(0., strength)) * (guide.validity > 0)
-        made.append(replace(guide, photo=nearest))
+        yaw = head_pose(torch.stack([torch.from_numpy(source.landmarks[nearest]), points]))[:, 0]
+        made.append(replace(guide, photo=nearest, yaw=tuple(yaw.tolist())))
     return made
 
 @patch
@@ -290,7 +291,7 @@ class _Job:
     swapped: Image.Image | None = None
     mask: np.ndarray | None = None
     detail: Tensor | None = None # what is finer than the network's pixels, (3, F, F)
-    yaw: Sequence[float] = (0., 0.) # of source and target, degrees, where there is a guide
+    yaw: tuple[float, float] = (0., 0.) # of source and target, degrees, where there is a guide
 
     @property
     def exposed(self) -> Image.Image:
@@ -343,14 +344,12 @@ def paste_mask(self: FaceSwapper, target: Tensor, guide: Guide | None, softness:
 def generate(self: FaceSwapper, jobs: list[_Job], strength: float, softness: float, shape: float, clock: Callable):
     "Swap crops that have one source, as one batch: fills in `swapped`, `mask` and, for large faces, `detail`."
     who, seen, guides = jobs[0].source, torch.cat([image_to_tensor(job.exposed) for job in jobs]), None
-    if self.mesh and who.landmarks is not None:
-        known = clock('guide', find_landmarks, self.mesh, seen.to(self.device)).cpu()
-        guides = clock('guide', self.guides, who, seen.to(self.device), shape, strength, known)
-        for job, guide, points in zip(jobs, guides, known): job.yaw = head_pose(torch.stack([torch.from_numpy(who.landmarks[guide.photo]), points]))[:, 0].tolist()
+    if self.mesh and who.landmarks is not None: guides = clock('guide', self.guides, who, seen.to(self.device), shape, strength)
     with torch.inference_mode(): swapped, gate = clock('generate', self._swap_crop, who, seen, strength, None, guides)
     for n, job in enumerate(jobs):
         job.mask = self.paste_mask(seen[n:n + 1], guides[n] if guides else None, softness)
         job.swapped = to_pil(swapped[n])
+        if guides: job.yaw = guides[n].yaw
         if guides and who.portraits and job.fine:
             job.detail = clock('detail', full_size_detail, who.portraits[guides[n].photo], guides[n], job.fine, seen[n], swapped[n].cpu(), gate[n].cpu(), strength)
 
