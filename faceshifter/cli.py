@@ -18,11 +18,14 @@ import typer
 from faceshifter.commands.base import (
     BackendOption,
     DeviceOption,
+    IdentityOption,
     JsonOption,
+    MaxPixelsOption,
     QuietOption,
     ThreadsOption,
     UnverifiedOption,
     WeightsOption,
+    allow_pixels,
     app,
     face_choice,
     fail,
@@ -70,19 +73,23 @@ def _demo(output: Path | None, swapper, options: dict, force: bool) -> tuple[dic
 def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who shall appear; a folder: several photographs of that one person.')] = None,
          target: Annotated[Path | None, typer.Argument(help='Photograph to change, or a folder of them.')] = None,
          output: Annotated[Path | None, typer.Option('--output', '-o', help='File to write (.png, .jpg, .webp); a folder for a folder of targets.')] = None,
-         face: Annotated[str, typer.Option(help="Which face of the target: 0 is the largest, 1 the next; left, right, top, bottom; x,y in pixels; all.")] = '0',
+         face: Annotated[str, typer.Option(help="Which face of the target: 0 is the largest, 1 the next; left, right, top, bottom; a point in pixels, 120x80; several: 0,2; all.")] = '0',
          like: Annotated[Path | None, typer.Option(help='Instead of --face: the face most like the one on this photograph.')] = None,
+         like_threshold: Annotated[float, typer.Option(help='Cosine to the face of --like that a face needs.', min=-1, max=1, callback=finite)] = 0.3,
+         also: Annotated[list[str] | None, typer.Option(help='Another person for another face: FACE=PHOTOGRAPH, as right=ben.jpg; may be repeated.')] = None,
+         turned: Annotated[bool, typer.Option('--turned', help='Search every photograph for turned faces, not only where no other is found.')] = False,
          source_face: Annotated[str | None, typer.Option(help='Which face of the source, like --face.')] = None,
          strength: Annotated[float, typer.Option(help="0 keeps the target's identity, 1 takes the source's.", min=0, max=1.5, callback=finite)] = 1.,
          colors: Annotated[float | None, typer.Option(help="How far the colors are brought to the target's; default: 0.5, and 0 behind a guide.", min=0, max=1, callback=finite)] = None,
          shape: Annotated[float, typer.Option(help="How much of the source's own shape a guide brings.", min=0, max=1, callback=finite)] = 0.,
          softness: Annotated[float, typer.Option(help="Width of the mask's border, as a share of its half axes.", min=0.01, max=1, callback=finite)] = 0.3,
-         weights: WeightsOption = None, identity: Annotated[str | None, typer.Option(help='Identity encoder: a name, or a file of weights. Default: the one that the model was trained with.')] = None,
+         weights: WeightsOption = None, identity: IdentityOption = None,
          occlusion: Annotated[Path | None, typer.Option(help='Weights of a second stage (HEAR-Net), which mends what lies in front of the face.', exists=True)] = None,
          unverified: UnverifiedOption = False, device: DeviceOption = None, backend: BackendOption = 'auto', threads: ThreadsOption = None,
          recursive: Annotated[bool, typer.Option('--recursive', '-r', help='Targets in subfolders as well.')] = False,
          keep_faceless: Annotated[bool, typer.Option('--keep-faceless', help='Copy targets without a face as they are.')] = False,
          format: Annotated[str, typer.Option(help='Of the files in a folder: png, jpg or webp.')] = 'png',
+         max_pixels: MaxPixelsOption = None,
          force: Annotated[bool, typer.Option('--force', '-f', help='Overwrite what is there.')] = False,
          demo: Annotated[bool, typer.Option('--demo', help='Swap the two portraits that come with the dependencies.')] = False,
          json: JsonOption = False, quiet: QuietOption = False):
@@ -91,28 +98,35 @@ def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who s
     faceshifter swap me.jpg group.jpg -o out.png --face left
 
     faceshifter swap me.jpg photos/ -o swapped/
+
+    faceshifter swap anna.jpg group.jpg -o out.png --face left --also right=ben.jpg
     """
     with friendly_errors(json):
         if not demo and (source is None or target is None or output is None): fail('give SOURCE TARGET -o OUTPUT, or --demo; see faceshifter swap --help.', json)
-        where, who_where = face_choice(face), face_choice(source_face) if source_face is not None else None
+        where, who_where = face_choice(face, several=True), face_choice(source_face) if source_face is not None else None
         if format not in ('png', 'jpg', 'webp'): raise ValueError(f"--format '{format}': give png, jpg or webp.")
         if not demo:
             from faceshifter.images import check_output
             sources = photos_in(source)
-            if target.is_dir(): work, ignored = _folder_work(target, output, sources, format, recursive)
+            others = _others(also or [], where, like)
+            read = [*sources, *others.values(), *([like] if like else [])]
+            if target.is_dir(): work, ignored = _folder_work(target, output, read, format, recursive)
             else:
                 photos_in(target)
                 check_output(output, force)
-                _refuse_inputs([output], [*sources, target])
+                _refuse_inputs([output], [*read, target])
         use_threads(threads)
+        allow_pixels(max_pixels)
         from faceshifter.swap import FaceSwapper
         options = {'strength': strength, 'colors': colors, 'shape': shape, 'softness': softness}
         swapper = FaceSwapper.from_pretrained(weights, identity, device=device, backend=backend, unverified=unverified, occlusion=occlusion)
+        if turned: swapper.detector.retry = 'always'
         if demo:
             values, text = _demo(output, swapper, options, force)
             return report(values, text, json, quiet)
         who = swapper.identify([str(path) for path in sources], who_where)
-        options |= {'face': where, 'like': like}
+        if others: who = dict.fromkeys(where if isinstance(where, list) else [where], who) | {face: swapper.identify(str(path)) for face, path in others.items()}
+        options |= {'face': where, 'like': like, 'min_similarity': like_threshold}
         if not target.is_dir():
             result = swapper(who, target, **options)
             result.save(output, force=force)
@@ -123,6 +137,20 @@ def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who s
         _swap_folder(swapper, who, work, ignored, options, force, keep_faceless, json, quiet)
 
 # %% ../nbs/ch6_beyond/05_command_line.ipynb #f1094c4e
+def _others(also: list[str], where: Any, like: Path | None) -> dict[Any, Path]:
+    "Further sources by the face that they go to"
+    if also and (where == 'all' or like): raise ValueError('--also names a face for each person: give --face a face too, neither all nor --like.')
+    result, taken = {}, list(where) if isinstance(where, list) else [where]
+    for text in also:
+        name, equals, path = text.partition('=')
+        if not equals or not path: raise ValueError(f"--also '{text}': give FACE=PHOTOGRAPH, as right=ben.jpg.")
+        face = face_choice(name)
+        if face in taken or face == 'all': raise ValueError(f"--also '{text}': name each face once.")
+        if not Path(path).is_file(): raise FileNotFoundError(f"There is no '{path}': check the path.")
+        taken.append(face)
+        result[face] = Path(path)
+    return result
+
 def _refuse_inputs(outputs: list[Path], inputs: list[Path]):
     "Refuse to write over a photograph that is read, whatever was forced."
     read = {path.resolve() for path in inputs}
@@ -279,6 +307,7 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
              aligned: Annotated[bool, typer.Option('--aligned', help='The pictures are aligned crops already.')] = False,
              seed: Annotated[int, typer.Option(help='Of the pairs.')] = 0,
              picture: Annotated[Path | None, typer.Option(help='Write best, median and worst pairs to this file.')] = None,
+             identity: IdentityOption = None, max_pixels: MaxPixelsOption = None,
              unverified: UnverifiedOption = False, threads: ThreadsOption = None, device: DeviceOption = None, json: JsonOption = False, quiet: QuietOption = False):
     """Measure a swapper: identity retrieval, pose, expression, what is kept outside the face, reconstruction, Frechet distance, time.
 
@@ -291,6 +320,7 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
     with friendly_errors(json):
         photos_in(portraits)
         use_threads(threads)
+        allow_pixels(max_pixels)
         if (outputs is None) != (pairs is None): fail('--outputs and --pairs belong together: the pictures, and which pair each of them is.', json)
         from io import BytesIO
 
@@ -304,7 +334,7 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
         if outputs is not None: result, crops, skipped = evaluate_outputs(portraits, outputs, pairs, load_judges(judge) if judge else None, aligned)
         else:
             from faceshifter.swap import FaceSwapper
-            swapper = FaceSwapper.from_pretrained(weights, device=device, unverified=unverified)
+            swapper = FaceSwapper.from_pretrained(weights, identity, device=device, unverified=unverified)
             judges = load_judges(judge, swapper.model.config.identity, str(swapper.device)) if judge else None
             result, crops, skipped = evaluate_folder(portraits, swapper, judges, aligned, seed)
         if picture is not None:

@@ -6,6 +6,13 @@
 __all__ = ['CycleGAN', 'DomainDiscriminators', 'cycle_consistency_loss', 'ImagePool', 'CycleTraining', 'Unpaired',
            'cyclegan_learner']
 
+# %% ../nbs/ch3_facial_manipulation/03_cyclegan.ipynb #f17cycle
+import warnings
+
+with warnings.catch_warnings():  # fastai's layers still use TorchScript
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+    import fastai.layers  # noqa: F401
+
 # %% ../nbs/ch3_facial_manipulation/03_cyclegan.ipynb #199acfab
 from collections.abc import Callable, Sequence
 

@@ -7,6 +7,13 @@ __all__ = ['gan_adam', 'AdversarialLoss', 'Minimax', 'NonSaturating', 'LeastSqua
            'gradient_penalty', 'r1_penalty', 'frozen', 'discriminator_step', 'train_gan', 'AdversarialTraining',
            'NoiseInput', 'no_loss', 'gan_learner']
 
+# %% ../nbs/ch2_neural_networks/04_gan.ipynb #f17gan00
+import warnings
+
+with warnings.catch_warnings():  # fastai's layers still use TorchScript
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+    import fastai.layers  # noqa: F401
+
 # %% ../nbs/ch2_neural_networks/04_gan.ipynb #f8307011
 from collections.abc import Callable
 from contextlib import contextmanager

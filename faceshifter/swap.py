@@ -103,15 +103,16 @@ class FaceSwapper:
         return self.model.config.img_size
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-023
-def _identity_of(config: AEIConfig, name: str | Path | None = None, unverified: bool = False) -> IdentityEncoder:
-    "The identity encoder that a configuration, or `name`, says: one that comes with the package, a file, or a published one."
+def _identity_of(config: AEIConfig, name: str | Path | None = None, unverified: bool = False, folder: Path | None = None) -> IdentityEncoder:
+    "The identity encoder that a configuration, or `name`, says: one that comes with the package, a file (as named, or in `folder`, that of the checkpoint), or a published one."
     name, sees = str(name or config.identity), dict(crop=config.identity_crop, normalized=config.identity_normalized)
     if name in identity_backbones: return IdentityEncoder.from_name(name, **sees)
-    path = Path(name)
-    if not path.is_file():
+    path = next((path for path in (Path(name), *([folder/Path(name).name] if folder else [])) if path.is_file()), None)
+    if path is None:
         published_name = {'arcface': 'ir_se50'}.get(name, name)
         if published_name not in published:
-            raise FileNotFoundError(f"The model was trained with the identity encoder '{name}', which is no file here: say where it is, FaceSwapper.from_pretrained(..., identity='path').")
+            raise FileNotFoundError(f"The model was trained with the identity encoder '{name}', which is no file here: say where it is, --identity PATH or "
+                                    "FaceSwapper.from_pretrained(..., identity=PATH), or put it beside the checkpoint.")
         path = fetch_weights(published_name, unverified=unverified)
     return IdentityEncoder(load_identity(path), **sees)
 
@@ -131,7 +132,7 @@ def from_pretrained(cls: FaceSwapper,
     if not path.exists(): raise FileNotFoundError(f"There are no weights '{weights}': give the path of a checkpoint, or one of {', '.join(published)}.")
     path = find_checkpoint(path)
     model = load_checkpoint(path).requires_grad_(False)
-    if identity is None or isinstance(identity, (str, Path)): identity = _identity_of(model.config, identity, unverified)
+    if identity is None or isinstance(identity, (str, Path)): identity = _identity_of(model.config, identity, unverified, path if path.is_dir() else path.parent)
     name = f'{path.name} sha256:{sha256(path)[:16]}' if path.is_file() else path.name
     if isinstance(occlusion, (str, Path)): occlusion = HEARNet.from_pretrained(occlusion)
     return cls(model, identity, device=device, dtype=dtype, name=name, backend=backend, occlusion=occlusion)
@@ -326,12 +327,14 @@ def _job(self: FaceSwapper, number: int, who: SourceIdentity, face: Face, photo:
 def _assign(self: FaceSwapper, source: Any, photo: Image.Image, found: list[Face], face: Any, like: Tensor | None, min_similarity: float) -> list[tuple[Any, Face]]:
     "Which source goes onto which face."
     if not found: choose_face(found, photo=photo)
-    if isinstance(source, Mapping): return [(who, _whole(choose_face(found, where, photo), photo)) for where, who in source.items()]
-    if like is not None: return [(source, _whole(choose_face(found, like, photo, self.identity_encoder, min_similarity), photo))]
-    if face == 'all':
+    if face == 'all' and like is None and not isinstance(source, Mapping):
         whole = [one for one in found if not one.missing(photo.size)] or [_whole(found[0], photo)]
         return [(source, one) for one in whole]
-    return [(source, _whole(choose_face(found, where, photo), photo)) for where in (face if isinstance(face, list) else [face])]
+    if isinstance(source, Mapping): wanted = [(who, where) for where, who in source.items()]
+    else: wanted = [(source, where) for where in ([like] if like is not None else face if isinstance(face, list) else [face])]
+    chosen = [(who, _whole(choose_face(found, where, photo, self.identity_encoder, min_similarity), photo)) for who, where in wanted]
+    if len({id(one) for _, one in chosen}) < len(chosen): raise FaceError(f'Two choices mean the same face: {", ".join(str(where) for _, where in wanted)}.')
+    return chosen
 
 @patch
 def paste_mask(self: FaceSwapper, target: Tensor, guide: Guide | None, softness: float) -> np.ndarray: # (S, S), in [0, 1]

@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/ch6_beyond/05b_commands.ipynb #b2
 import json as json_module
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,8 @@ BackendOption = Annotated[str, typer.Option(help='What runs the generator: eager
 WeightsOption = Annotated[str | None, typer.Option(help='A name that `faceshifter weights` lists, the path of a checkpoint, or a folder of one. Default: the model that ships.')]
 UnverifiedOption = Annotated[bool, typer.Option('--unverified', help='Accept published weights of which nobody knows the hash.')]
 ThreadsOption = Annotated[int | None, typer.Option(help='Processor threads; default: one for each core.', min=1)]
+IdentityOption = Annotated[str | None, typer.Option(help='Identity encoder: a name, or a file of weights. Default: the one that the model was trained with.')]
+MaxPixelsOption = Annotated[int | None, typer.Option(help='Refuse photographs with more pixels; default: 89 million.', min=1)]
 
 # %% ../../nbs/ch6_beyond/05b_commands.ipynb #cell-006
 def fail(message: str, json: bool = False):
@@ -64,6 +67,11 @@ def use_threads(threads: int | None):
     import torch
     if threads: torch.set_num_threads(threads)
 
+def allow_pixels(most: int | None):
+    "Let Pillow, and what asks it, read photographs of so many pixels"
+    from PIL import Image
+    if most: Image.MAX_IMAGE_PIXELS = most
+
 def report(values: dict[str, Any], text: str, json: bool, quiet: bool):
     "The outcome as text, as one JSON object, or not at all"
     if json: typer.echo(json_module.dumps(values))
@@ -82,13 +90,16 @@ def photos_in(path: Path) -> list[Path]:
     if not found: raise FileNotFoundError(f"No photographs ({', '.join(photo_suffixes)}) in '{path}'.")
     return found
 
-def face_choice(text: str) -> int | str | tuple[float, float]:
-    "The face that `--face` means: an index, 'left', 'right', 'top', 'bottom', 'all', or 'x,y' in pixels"
-    try:
-        numbers = [float(part) for part in text.split(',')]
-        if len(numbers) == 2 and all(map(math.isfinite, numbers)): return numbers[0], numbers[1]
-        return int(text)
-    except ValueError: pass
+FaceOption = int | str | tuple[float, float]
+
+def face_choice(text: str, several: bool = False) -> FaceOption | list[FaceOption]:
+    "The face that an option means: an index, 'left', 'right', 'top', 'bottom', 'all', or a point in pixels, 120x80; with `several`, a list of them as well: 0,2"
+    if several and ',' in text:
+        parts = [face_choice(part.strip()) for part in text.split(',')]
+        if 'all' in parts or len(set(parts)) < len(parts): raise ValueError(f"--face '{text}': name each face once.")
+        return parts
+    if point := re.fullmatch(r'(\d+\.?\d*)x(\d+\.?\d*)', text): return float(point[1]), float(point[2])
+    if re.fullmatch(r'-?\d+', text): return int(text)
     if text not in ('left', 'right', 'top', 'bottom', 'all'):
-        raise ValueError(f"--face '{text}': give a number, left, right, top, bottom, all, or x,y in pixels.")
+        raise ValueError(f"--face '{text}': give a number, left, right, top, bottom, all, or a point in pixels, as 120x80{'; several with commas' if several else ''}.")
     return text

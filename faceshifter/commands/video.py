@@ -18,7 +18,7 @@ from .base import DeviceOption, JsonOption, QuietOption, ThreadsOption, Unverifi
 def video(source: Annotated[Path, typer.Argument(help='Photograph of who shall appear; a folder: several photographs of that one person.')],
           clip: Annotated[Path, typer.Argument(help='Video to change.')],
           output: Annotated[Path, typer.Option('--output', '-o', help='File to write: .mp4, .mov, .mkv or .webm; .gif or .webp for an animated picture.')],
-          face: Annotated[str, typer.Option(help='Who gets the face, chosen in the first frame with one: 0 is the largest; left, right, top, bottom; x,y in pixels; all.')] = '0',
+          face: Annotated[str, typer.Option(help='Who gets the face, chosen in the first frame with one: 0 is the largest; left, right, top, bottom; a point in pixels, 120x80; all.')] = '0',
           like: Annotated[Path | None, typer.Option(help='Instead of --face: the person on this photograph.')] = None,
           strength: Annotated[float, typer.Option(help="0 keeps the target's identity, 1 takes the source's.", min=0, max=1.5, callback=finite)] = 1.,
           shape: Annotated[float, typer.Option(help="How much of the source's own shape a guide brings.", min=0, max=1, callback=finite)] = 0.,

@@ -5,6 +5,13 @@
 # %% auto #0
 __all__ = ['FaceDataset', 'FacePairs', 'PairDL', 'face_dataloaders']
 
+# %% ../../nbs/ch5_experiments/02c_pairs.ipynb #f17datap
+import warnings
+
+with warnings.catch_warnings():  # fastai's layers still use TorchScript
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+    import fastai.layers  # noqa: F401
+
 # %% ../../nbs/ch5_experiments/02c_pairs.ipynb #601b2e5f
 import copy
 import json

@@ -78,6 +78,7 @@ def _measure(photo: Image.Image, face: Face, settings: dict) -> tuple[dict, byte
                yaw=round(face.yaw, 1), sharpness=round(sharpness(crop), 1), hash=dhash(crop))
     reasons = (("uncertain", row["score"] < settings["min_score"], f"score {row['score']}, under {settings['min_score']}"),
                ("small", row["size"] < settings["min_size"], f"{row['size']} pixels, under {settings['min_size']}"),
+               ("cut", bool(face.missing(photo.size)), "the photograph's border cuts off " + " and ".join(face.missing(photo.size))),
                ("turned", abs(row["yaw"]) > settings["max_yaw"], f"turned by {row['yaw']} degrees, over {settings['max_yaw']}"),
                ("blurred", row["sharpness"] < settings["min_sharpness"], f"sharpness {row['sharpness']}, under {settings['min_sharpness']}"))
     for kind, applies, reason in reasons:
@@ -196,14 +197,14 @@ def _start_worker(prepare: Callable, arguments: tuple):
     threading.Thread(target=watch, daemon=True).start()
     torch.set_num_threads(1)
     # oneDNN keeps a thousand convolutions compiled, one for each number of places that MTCNN looks at: memory would grow for hours, and no time is saved.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
+    os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = "16"
     _worker["work"] = prepare(*arguments)
 
 def _work(task: Any) -> Any: return _worker["work"](task)
 
 def _examiner(settings: dict, device: str) -> Callable:
     "The work of one process: a detector, and what is asked of it"
-    detector = FaceDetector(device, detect_size=480, min_face_size=32, min_score=0.7)
+    detector = FaceDetector(device, detect_size=480, min_face_size=32, min_score=0.7, retry="never")  # what lies on its side is left out
     return lambda photos: _examine(photos, settings, detector)
 
 def _in_order(tasks: Iterable[list], workers: int, prepare: Callable, arguments: tuple, failed: Callable) -> Iterator[list]:
