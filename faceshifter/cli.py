@@ -40,6 +40,7 @@ from faceshifter.commands.base import (
 
 from .commands.serve import serve  # noqa: F401 registers the command
 from .commands.video import video  # noqa: F401 registers the command
+from .commands.weights import info, weights  # noqa: F401 registers the commands
 
 # %% ../nbs/ch6_beyond/05_command_line.ipynb #cell-009
 def _triptych(source, target, swapped, height: int = 512):
@@ -307,6 +308,8 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
              aligned: Annotated[bool, typer.Option('--aligned', help='The pictures are aligned crops already.')] = False,
              seed: Annotated[int, typer.Option(help='Of the pairs.')] = 0,
              picture: Annotated[Path | None, typer.Option(help='Write best, median and worst pairs to this file.')] = None,
+             all_methods: Annotated[bool, typer.Option('--all', help='Measure every method that is known here: baselines, our models, and what the cache holds of others.')] = False,
+             output: Annotated[Path | None, typer.Option('--output', '-o', help='With --all: the JSON file to write; rows that it has already are kept.')] = None,
              identity: IdentityOption = None, max_pixels: MaxPixelsOption = None,
              unverified: UnverifiedOption = False, threads: ThreadsOption = None, device: DeviceOption = None, json: JsonOption = False, quiet: QuietOption = False):
     """Measure a swapper: identity retrieval, pose, expression, what is kept outside the face, reconstruction, Frechet distance, time.
@@ -316,6 +319,8 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
     faceshifter evaluate portraits/ --pairs-for pairs.json
 
     faceshifter evaluate portraits/ --outputs theirs/ --pairs pairs.json
+
+    faceshifter evaluate portraits/ --all -o leaderboard.json
     """
     with friendly_errors(json):
         photos_in(portraits)
@@ -331,6 +336,7 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
             written = write_pairs(pairs_for, load_portraits(portraits, aligned=aligned)[0], seed)
             return report({'pairs': len(written), 'output': str(pairs_for)}, f'wrote {pairs_for}: {len(written)} pairs, each [source, target, name of the result]', json, quiet)
         from faceshifter.evaluation.recognizers import load_judges
+        if all_methods: return _leaderboard(portraits, output, load_judges(judge) if judge else None, aligned, seed, json, quiet)
         if outputs is not None: result, crops, skipped = evaluate_outputs(portraits, outputs, pairs, load_judges(judge) if judge else None, aligned)
         else:
             from faceshifter.swap import FaceSwapper
@@ -343,52 +349,20 @@ def evaluate(portraits: Annotated[Path, typer.Argument(help='Folder of portraits
         lines = [result.table(), *(f'{key:24}{value}' for key, value in result.note.items()), *(f'skipped {path}: {why}' for path, why in skipped.items())]
         report(result.summary() | {'skipped': skipped}, '\n'.join(lines), json, quiet)
 
-# %% ../nbs/ch6_beyond/05_command_line.ipynb #cell-019
-@app.command()
-def weights(name: Annotated[str | None, typer.Argument(help='Weights to fetch; without it: list what is known.')] = None,
-            sha256: Annotated[str | None, typer.Option(help='The hash to demand where the table has none.')] = None,
-            unverified: Annotated[bool, typer.Option('--unverified', help='Accept a file of which nobody knows the hash.')] = False,
-            mirror: Annotated[list[str] | None, typer.Option(help='Address of a folder that has the files, tried first; may be repeated.')] = None,
-            offline: Annotated[bool, typer.Option('--offline', help='Open no connection.')] = False,
-            json: JsonOption = False, quiet: QuietOption = False):
-    "List published weights, or fetch some into the cache (by name; with hash, resume and mirrors)."
-    with friendly_errors(json):
-        from faceshifter.weights import _packaged_path, cache_folder, fetch_weights, published
-        if name is not None:
-            path = fetch_weights(name, sha256, unverified, mirror or (), offline or None, progress=not (quiet or json))
-            return report({'name': name, 'path': str(path)}, str(path), json, quiet)
-        cached = {key: cache_folder() / entry.file for key, entry in published.items()}
-        here = {key: _packaged_path(key) or (path if path.exists() else None) for key, path in cached.items()}
-        shown = ('holds', 'license', 'size', 'sha256', 'note')
-        rows = {key: {name: getattr(entry, name) for name in shown} | {'path': str(here[key]) if here[key] else None} for key, entry in published.items()}
-        text = '\n'.join(f'{key:20}{"here" if row["path"] else "":6}{row["holds"]} ({row["license"]})' for key, row in rows.items())
-        report(rows, text, json, quiet)
-
-@app.command()
-def info(weights: Annotated[str | None, typer.Argument(help='A name or a checkpoint; default: the model that ships.')] = None,
-         unverified: UnverifiedOption = False, json: JsonOption = False, quiet: QuietOption = False):
-    "Say what a checkpoint holds, and which versions are at work."
-    with friendly_errors(json):
-        import platform
-
-        import torch
-
-        from faceshifter import __version__
-        from faceshifter.interop import find_checkpoint, load_checkpoint
-        from faceshifter.weights import fetch_weights, published, read_metadata, sha256
-        versions = {'faceshifter': __version__, 'python': platform.python_version(), 'torch': torch.__version__,
-                    'cuda': torch.cuda.is_available(), 'threads': torch.get_num_threads()}
-        name = weights or 'guided-256'
-        path = fetch_weights(name, unverified=unverified) if name in published else Path(name)
-        if not path.exists(): raise FileNotFoundError(f"There is no '{path}': give the path of a checkpoint, or a name that `faceshifter weights` lists.")
-        path = find_checkpoint(path)
-        model = load_checkpoint(path)
-        try: metadata = {k: v for k, v in read_metadata(path).items() if k != 'config'}
-        except ValueError: metadata = {}
-        values = versions | {'path': str(path), 'sha256': sha256(path) if path.is_file() else None,
-                             'parameters': sum(p.numel() for p in model.parameters()), 'config': model.config.to_dict(), 'metadata': metadata}
-        text = '\n'.join(f'{key:12}{value}' for key, value in values.items() if key not in ('config', 'metadata'))
-        report(values, '\n'.join([text, *(f'{"":4}{k} = {v}' for part in ('config', 'metadata') for k, v in values[part].items())]), json, quiet)
+# %% ../nbs/ch6_beyond/05_command_line.ipynb #leaderbd
+def _leaderboard(portraits: Path, output: Path | None, judges, aligned: bool, seed: int, json: bool, quiet: bool):
+    "Every method on the same pairs, one row after the other"
+    if output is None: fail('--all writes its rows into a file: give it with -o.', json)
+    from faceshifter.evaluation.folders import load_portraits
+    from faceshifter.evaluation.leaderboard import leaderboard
+    from faceshifter.evaluation.protocol import _random_pairs
+    _, crops, skipped = load_portraits(portraits, aligned=aligned)
+    rows = leaderboard(output, crops, _random_pairs(len(crops), seed), judge=judges, progress=lambda name: quiet or json or typer.echo(f'measured: {name}', err=True))
+    shown = ('retrieved_all', 'nearer', 'pose_degrees', 'expression', 'sharpness')
+    cell = lambda value: f'{value["mean"]:.3g} [{value["low"]:.3g}, {value["high"]:.3g}]'
+    lines = [f'{"":30}' + ''.join(f'{name:>24}' for name in shown)]
+    for name, row in rows.items(): lines.append(f'{name:30}' + (''.join(f'{cell(row[key]):>24}' for key in shown) if 'retrieved_all' in row else row['missing']))
+    report(rows | {'skipped': skipped}, '\n'.join([*lines, *(f'skipped {path}: {why}' for path, why in skipped.items())]), json, quiet)
 
 # %% ../nbs/ch6_beyond/05_command_line.ipynb #4655afd7
 def main():

@@ -20,9 +20,9 @@ def _warp_onto(picture: np.ndarray, # (S, S, 3), uint8
               ) -> np.ndarray: # (S, S, 3), uint8
     "Bring the landmarks of a picture to other places by a thin-plate spline (Bookstein 1989)."
     import cv2
-    from skimage.transform import ThinPlateSplineTransform
+    from scipy.interpolate import RBFInterpolator
     wanted, first = np.unique(wanted, axis=0, return_index=True) # closed lips: points in one place, which no smooth map can tell apart
-    spline, img_size = ThinPlateSplineTransform.from_estimate(wanted, landmarks[first]), len(picture)
+    spline, img_size = RBFInterpolator(wanted, landmarks[first], kernel='thin_plate_spline'), len(picture)
     grid = np.stack(np.meshgrid(np.arange(img_size), np.arange(img_size)), -1).reshape(-1, 2)
     x, y = spline(grid).astype(np.float32).reshape(img_size, img_size, 2).transpose(2, 0, 1)
     return cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

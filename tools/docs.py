@@ -177,6 +177,8 @@ def add_fold(cell):
 
 
 nbdev.processors.mv_exports, nbdev.processors.add_fold = ReadableCode, add_fold
+# What the library keeps to itself is still part of the lesson: its code stays on the page.
+nbdev.processors._hide_dirs = nbdev.processors._hide_dirs - {"exporti"}
 
 
 class NotebookSite(site.Site):
@@ -267,11 +269,18 @@ def readme() -> dict[Path, bytes]:  # file: content
             if code and "echo: false" not in source: parts.append(f"```python\n{code}\n```")
             for output in cell.get("outputs", []):
                 data = output.get("data", {})
-                if png := data.get("image/png"):
+                if svg := data.get("image/svg+xml"):
+                    path = Path("index_files") / f"figure-{len(files) + 1}.svg"
+                    title = re.search(r"<title>(.*?)</title>", text(svg))
+                    files[cfg.config_path / path] = text(svg).encode()
+                    parts.append(f"![{title[1] if title else ''}]({path})")
+                elif png := data.get("image/png"):
                     path = Path("index_files") / f"figure-{len(files) + 1}.png"
                     files[cfg.config_path / path] = b64decode(text(png))
-                    parts.append(f"![]({path})")
+                    alt = re.search(r'^#\| fig-alt: "(.*)"', source, re.M)
+                    parts.append(f"![{alt[1] if alt else ''}]({path})")
                 elif markdown := data.get("text/markdown"): parts.append(text(markdown).strip())
+                elif "text/html" in data: parts.append(f"*On the [site]({cfg.doc_host}{cfg.doc_baseurl}) this figure has sliders.*")
                 elif plain := output.get("text") or data.get("text/plain"): parts.append(f"```\n{text(plain).rstrip()}\n```")
     return {cfg.config_path / "README.md": ("\n\n".join(filter(None, parts)) + "\n").encode(), **files}
 
