@@ -10,12 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from time import perf_counter
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
+from .colors import expose
+from .device import synchronize
 from .faces import Face
 from .images import ImageInput, save_image
 
@@ -71,3 +75,37 @@ class SourceIdentity:
 
 SourceInput: TypeAlias = ImageInput | Sequence[ImageInput] | SourceIdentity
 "Who shall appear: a photograph, several of one person, or what `FaceSwapper.identify` made of them."
+
+# %% ../nbs/ch5_experiments/04c_results.ipynb #r10
+class StageClock(dict):
+    "Seconds of named stages, added up; the device has done its work when a stage ends."
+    def __init__(self, device: torch.device):
+        super().__init__()
+        self.device = device
+
+    def __call__(self, name: str, do: Callable, *args, **kwargs):
+        start = perf_counter()
+        try: return do(*args, **kwargs)
+        finally:
+            synchronize(self.device)
+            self[name] = self.get(name, 0.) + perf_counter() - start
+
+# %% ../nbs/ch5_experiments/04c_results.ipynb #r11
+@dataclass
+class FaceJob:
+    "A face of a target on its way through the stages."
+    photo: int # number of the target
+    source: SourceIdentity
+    face: Face
+    crop: Image.Image # aligned
+    gain: float = 1. # by which the crop is brightened for the generator
+    fine: Image.Image | None = None # the crop in the photograph's own detail, where that is finer than the generator's
+    swapped: Image.Image | None = None
+    mask: np.ndarray | None = None
+    detail: Tensor | None = None # what is finer than the network's pixels, (3, F, F)
+    yaw: tuple[float, float] = (0., 0.) # of source and target, degrees, where there is a guide
+
+    @property
+    def exposed(self) -> Image.Image:
+        "The crop as the generator sees it."
+        return expose(self.crop, self.gain)

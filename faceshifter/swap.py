@@ -11,9 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from .colors import color_transfer, expose, exposure_gain, match_tone
 from .compositing import add_detail, enlarge_mask, full_size, full_size_detail
 from .deployment.backends import auto_backend, fastest_backend, load_backend
-from .device import check_device, synchronize
+from .device import check_device
 from .faces import Face, FaceDetector, FaceError, align, choose_face, face_mask, feather_mask, paste
 from .generator import AEIConfig, AEINet
 from .guide import Guide, make_guide, make_mask
@@ -35,7 +34,7 @@ from .interop import find_checkpoint, load_checkpoint, load_identity
 from .landmarks import FaceMesh, find_landmarks, head_pose
 from .occlusion import HEARNet, heuristic_error
 from .pose import _warn_of_pose
-from .results import FaceChoice, SourceIdentity, SourceInput, SwappedFace, SwapResult
+from .results import FaceChoice, FaceJob, SourceIdentity, SourceInput, StageClock, SwappedFace, SwapResult
 from .weights import fetch_weights, published, sha256
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-006
@@ -267,38 +266,6 @@ def between(self: FaceSwapper,
     return self.identity_encoder.normalize(z_id) if self.identity_encoder.normalized else z_id * z_source.norm(dim=-1, keepdim=True)
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-027
-class _Clock(dict):
-    "Seconds of named stages, added up; the device has done its work when a stage ends."
-    def __init__(self, device: torch.device):
-        super().__init__()
-        self.device = device
-
-    def __call__(self, name: str, do: Callable, *args, **kwargs):
-        start = perf_counter()
-        try: return do(*args, **kwargs)
-        finally:
-            synchronize(self.device)
-            self[name] = self.get(name, 0.) + perf_counter() - start
-
-@dataclass
-class _Job:
-    "A face of a target on its way through the stages."
-    photo: int # number of the target
-    source: SourceIdentity
-    face: Face
-    crop: Image.Image # aligned
-    gain: float = 1. # by which the crop is brightened for the generator
-    fine: Image.Image | None = None # the crop in the photograph's own detail, where that is finer than the generator's
-    swapped: Image.Image | None = None
-    mask: np.ndarray | None = None
-    detail: Tensor | None = None # what is finer than the network's pixels, (3, F, F)
-    yaw: tuple[float, float] = (0., 0.) # of source and target, degrees, where there is a guide
-
-    @property
-    def exposed(self) -> Image.Image:
-        "The crop as the generator sees it."
-        return expose(self.crop, self.gain)
-
 @patch
 def detect(self: FaceSwapper,
            photos: Sequence[Image.Image],
@@ -318,10 +285,10 @@ def _fine_crop(self: FaceSwapper, photo: Image.Image, face: Face) -> Image.Image
     return align(photo, face, size) if self.mesh and size > 1.1 * self.img_size else None
 
 @patch
-def _job(self: FaceSwapper, number: int, who: SourceIdentity, face: Face, photo: Image.Image) -> _Job:
+def _job(self: FaceSwapper, number: int, who: SourceIdentity, face: Face, photo: Image.Image) -> FaceJob:
     "A face, cut out."
     crop = self.align(photo, face)
-    return _Job(number, who, face, crop, exposure_gain(crop, face_mask(self.img_size)), fine=self._fine_crop(photo, face))
+    return FaceJob(number, who, face, crop, exposure_gain(crop, face_mask(self.img_size)), fine=self._fine_crop(photo, face))
 
 @patch
 def _assign(self: FaceSwapper, source: Any, photo: Image.Image, found: list[Face], face: Any, like: Tensor | None, min_similarity: float) -> list[tuple[Any, Face]]:
@@ -344,7 +311,7 @@ def paste_mask(self: FaceSwapper, target: Tensor, guide: Guide | None, softness:
     return (3 * mask[0].cpu().numpy()).clip(0, 1) * feather_mask(self.img_size, 0.04)
 
 @patch
-def generate(self: FaceSwapper, jobs: list[_Job], strength: float, softness: float, shape: float, clock: Callable):
+def generate(self: FaceSwapper, jobs: list[FaceJob], strength: float, softness: float, shape: float, clock: Callable):
     "Swap crops that have one source, as one batch: fills in `swapped`, `mask` and, for large faces, `detail`."
     who, seen, guides = jobs[0].source, torch.cat([image_to_tensor(job.exposed) for job in jobs]), None
     if self.mesh and who.landmarks is not None: guides = clock('guide', self.guides, who, seen.to(self.device), shape, strength)
@@ -359,7 +326,7 @@ def generate(self: FaceSwapper, jobs: list[_Job], strength: float, softness: flo
 @patch
 def composite(self: FaceSwapper,
               photo: Image.Image, # the target's photograph
-              job: _Job, # a swapped face of it; `swapped` becomes what is pasted
+              job: FaceJob, # a swapped face of it; `swapped` becomes what is pasted
               colors: float, # how far the colors are brought to the target's
               detail: float, # how much of the photograph's finer detail is put back
              ) -> Image.Image:
@@ -384,7 +351,7 @@ def _similarities(self: FaceSwapper, source: Tensor, face: Face, before: Image.I
 def _swap_batch(self: FaceSwapper, source: Any, targets: Sequence[ImageInput], names: Sequence[str], face: Any, like: Any, min_similarity: float,
                 strength: float, colors: float, softness: float, detail: float, shape: float) -> list[SwapResult]:
     "Swap several photographs together."
-    clock, photos, jobs = _Clock(self.device), [], []
+    clock, photos, jobs = StageClock(self.device), [], []
     for name, target in zip(names, targets):
         with _about(name): photos.append(clock('open', load_image, target))
     reference = None if like is None else clock('identify', self.identify, like, role='Reference').z_id
@@ -398,13 +365,13 @@ def _swap_batch(self: FaceSwapper, source: Any, targets: Sequence[ImageInput], n
     return results
 
 @patch
-def _finish(self: FaceSwapper, photos: list[Image.Image], jobs: list[_Job], strength: float, colors: float, softness: float, detail: float, shape: float, clock: _Clock) -> list[SwapResult]:
+def _finish(self: FaceSwapper, photos: list[Image.Image], jobs: list[FaceJob], strength: float, colors: float, softness: float, detail: float, shape: float, clock: StageClock) -> list[SwapResult]:
     "Generate and paste what was found in photographs."
     for who in {id(job.source): job.source for job in jobs}.values():
         self.generate([job for job in jobs if job.source is who], strength, softness, shape, clock)
     images = list(photos)
     for job in jobs: images[job.photo] = clock('paste', self.composite, images[job.photo], job, colors, detail)
-    def finished(job: _Job) -> SwappedFace:
+    def finished(job: FaceJob) -> SwappedFace:
         return SwappedFace(job.face, job.crop, job.swapped, job.mask, lambda: self._similarities(job.source.z_id, job.face, photos[job.photo], images[job.photo]))
     seconds = {stage: taken / len(photos) for stage, taken in clock.items()}
     return [SwapResult(image, [finished(job) for job in jobs if job.photo == n], dict(seconds), self.name) for n, image in enumerate(images)]
@@ -450,7 +417,7 @@ def swap_faces(self: FaceSwapper,
                shape: float = 0.,
               ) -> SwapResult:
     "Swap faces whose places are known, such as those that were tracked through a video."
-    clock = _Clock(self.device)
+    clock = StageClock(self.device)
     jobs = [clock('align', self._job, 0, who, face, photo) for who, face in faces]
     colors, detail = self._defaults(colors, detail)
     return self._finish([photo], jobs, strength, colors, softness, detail, shape, clock)[0]
