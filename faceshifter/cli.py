@@ -85,6 +85,7 @@ def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who s
          shape: Annotated[float, typer.Option(help="How much of the source's own shape a guide brings.", min=0, max=1, callback=finite)] = 0.,
          softness: Annotated[float, typer.Option(help="Width of the mask's border, as a share of its half axes.", min=0.01, max=1, callback=finite)] = 0.3,
          weights: WeightsOption = None, identity: IdentityOption = None,
+         occlusion: Annotated[Path | None, typer.Option(help='Weights of a second stage (HEAR-Net), which mends what lies in front of the face.', exists=True)] = None,
          unverified: UnverifiedOption = False, device: DeviceOption = None, backend: BackendOption = 'auto', threads: ThreadsOption = None,
          recursive: Annotated[bool, typer.Option('--recursive', '-r', help='Targets in subfolders as well.')] = False,
          keep_faceless: Annotated[bool, typer.Option('--keep-faceless', help='Copy targets without a face as they are.')] = False,
@@ -119,7 +120,7 @@ def swap(source: Annotated[Path | None, typer.Argument(help='Photograph of who s
         allow_pixels(max_pixels)
         from faceshifter.swap import FaceSwapper
         options = {'strength': strength, 'colors': colors, 'shape': shape, 'softness': softness}
-        swapper = FaceSwapper.from_pretrained(weights, identity, device=device, backend=backend, unverified=unverified)
+        swapper = FaceSwapper.from_pretrained(weights, identity, device=device, backend=backend, unverified=unverified, occlusion=occlusion)
         if turned: swapper.detector.retry = 'always'
         if demo:
             values, text = _demo(output, swapper, options, force)

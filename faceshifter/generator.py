@@ -306,6 +306,8 @@ class PixelHead(nn.Module):
 # %% ../nbs/ch4_faceshifter/03_aad_generator.ipynb #cell-050
 class AEINet(nn.Module, HubMixin):
     "Adaptive Embedding Integration Network: the attribute encoder and the AAD generator (thesis 4.2)."
+    config_class = AEIConfig
+
     def __init__(self, config: AEIConfig = AEIConfig()): # which network
         super().__init__()
         self.config = config

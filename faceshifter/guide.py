@@ -174,6 +174,7 @@ class Guide:
     grid: np.ndarray | None = None # where each pixel comes from in the source's crop, (S, S, 2), (x, y) as shares of its side
     gain: Tensor | None = None # by which `match_color` spread each channel, (3, 1, 1)
     photo: int = 0 # which of the source's photographs it was made from
+    yaw: tuple[float, float] = (0., 0.) # of that photograph and of the target, degrees, where they were measured
 
 # %% ../nbs/ch6_beyond/01_guide.ipynb #90c232cd
 def foreign_parts(source: np.ndarray, # landmarks of the source, (N, 3), pixels

@@ -22,7 +22,8 @@ def _evaluation_results(evaluation: dict, # by recognizer: by measure, a number 
     return [EvalResult(task_type='image-to-image', dataset_type='portraits', dataset_name='held-out portraits', metric_type=name, metric_name=f'{name} ({judge})',
                        metric_value=value) for (judge, name), value in means.items() if isinstance(value, float)]
 
-def _model_card(name: str, # of the repository
+def _model_card(network: type, # the class
+                name: str, # of the repository
                 config: dict, # of the network
                 metadata: dict, # what the weights' file says: license, data, step, evaluation
                ) -> ModelCard:
@@ -33,9 +34,9 @@ def _model_card(name: str, # of the repository
              'training_data': data, 'metrics': sorted({result.metric_type for result in results})}
     head = ModelCardData(**facts, **({'model_name': name, 'eval_results': results} if results else {})).to_yaml()
     settings = '\n'.join(f'| `{key}` | {value} |' for key, value in config.items())
-    return ModelCard(f"---\n{head}\n---\n\n# {name}\n\nA face swapping network (AEI-Net) of [faceshifter](https://github.com/faceshifter/faceshifter)."
+    return ModelCard(f"---\n{head}\n---\n\n# {name}\n\nA face swapping network ({network.__name__}) of [faceshifter](https://github.com/faceshifter/faceshifter)."
                      f" Results are synthetic pictures and are marked as such; ask the people shown.\n\n"
-                     f"```python\nfrom faceshifter.generator import AEINet\nnet = AEINet.from_pretrained('{name}')\n```\n\n"
+                     f"```python\nfrom {network.__module__} import {network.__name__}\nnet = {network.__name__}.from_pretrained('{name}')\n```\n\n"
                      + (f"Trained for {metadata['step']} steps.\n\n" if 'step' in metadata else '') + f'| setting | value |\n|---|---|\n{settings}\n')
 
 # %% ../nbs/ch6_beyond/04b_hub.ipynb #3263a4e4
@@ -49,7 +50,7 @@ class HubMixin(PyTorchModelHubMixin):
 
     def generate_model_card(self, repo_id: str | None = None, **kwargs) -> ModelCard:
         "The model card, from what the weights' file says."
-        return _model_card(repo_id or 'faceshifter', self.config.to_dict(), self.metadata)
+        return _model_card(type(self), repo_id or 'faceshifter', self.config.to_dict(), self.metadata)
 
     @classmethod
     def from_pretrained(cls,
@@ -57,7 +58,7 @@ class HubMixin(PyTorchModelHubMixin):
                         **kwargs, # dtype, device; and those of `huggingface_hub`: revision, token, cache_dir, force_download, local_files_only
                        ): # the network in evaluation mode
         "Load a network from a folder, a file or the Hub; offline (FACESHIFTER_OFFLINE or HF_HUB_OFFLINE) no connection is opened."
-        if Path(source).is_file(): return load_model(source, **kwargs)
+        if Path(source).is_file(): return load_model(source, network=cls, **kwargs)
         if os.environ.get('FACESHIFTER_OFFLINE', '0').lower() not in ('', '0', 'false', 'no'): kwargs['local_files_only'] = True
         return super().from_pretrained(source, config=None, **kwargs) # the configuration is in the weights' file
 
@@ -66,4 +67,4 @@ class HubMixin(PyTorchModelHubMixin):
         "Load the file of weights, which holds the configuration as well."
         path = Path(model_id)/'model.safetensors' if Path(model_id).is_dir() else hf_hub_download(model_id, 'model.safetensors', **hub)
         if not Path(path).exists(): raise FileNotFoundError(f"There is no '{path}': a folder of save_pretrained has it.")
-        return load_model(path, dtype, device)
+        return load_model(path, dtype, device, network=cls)

@@ -33,6 +33,8 @@ from .identity import IdentityEncoder, identity_backbones, slerp
 from .images import ImageError, ImageInput, image_to_tensor, load_image, to_pil
 from .interop import find_checkpoint, load_checkpoint, load_identity
 from .landmarks import FaceMesh, find_landmarks, head_pose
+from .occlusion import HEARNet, heuristic_error
+from .pose import _warn_of_pose
 from .results import FaceChoice, SourceIdentity, SourceInput, SwappedFace, SwapResult
 from .weights import fetch_weights, published, sha256
 
@@ -62,12 +64,15 @@ class FaceSwapper:
                  dtype: torch.dtype = torch.float32, # of the generator; half precision wants an accelerator
                  name: str = '', # what the weights are called, for the provenance of the results
                  backend: str = 'auto', # what runs the generator: a name that `load_backend` takes; 'auto': by a rule, see `auto_backend`; 'fastest': measured now
+                 occlusion: HEARNet | None = None, # the second stage of a network behind a guide; None: the first one alone
                 ):
         if identity.embedding_dim != model.config.embedding_dim:
             raise ValueError(f'The identity encoder gives {identity.embedding_dim} numbers, the model takes {model.config.embedding_dim}: '
                              f'take the encoder that it was trained with ({model.config.identity}).')
         if model.config.guided and backend not in ('auto', 'eager', 'fastest'): raise ValueError(f"A network behind a guide runs with the back end 'eager' only, not {backend!r}.")
-        self.model, self.identity_encoder, self.name, self._backend = model, identity, name, backend
+        if occlusion and not (model.config.guided and occlusion.config.img_size == model.config.img_size):
+            raise ValueError(f'This second stage refines a network behind a guide, at {occlusion.config.img_size} pixels.')
+        self.model, self.identity_encoder, self.name, self._backend, self.occlusion = model, identity, name, backend, occlusion
         self.mesh = FaceMesh.from_pretrained() if model.config.guided else None
         self._sources: OrderedDict[str, SourceIdentity] = OrderedDict()
         device = check_device(device)
@@ -82,6 +87,7 @@ class FaceSwapper:
         self.device, self.dtype = check_device(device), dtype or self.dtype
         self.model, self.identity_encoder = _frozen(self.model, self.device, self.dtype), _frozen(self.identity_encoder, self.device)
         if self.mesh: self.mesh = _frozen(self.mesh, self.device)
+        if self.occlusion: self.occlusion = _frozen(self.occlusion, self.device, self.dtype)
         if isinstance(self.detector, FaceDetector): self.detector.to(self.device)
         self._sources.clear()
         if self.mesh: self.backend, self._swap = 'eager', None
@@ -118,6 +124,7 @@ def from_pretrained(cls: FaceSwapper,
                     dtype: torch.dtype = torch.float32, # of the generator
                     backend: str = 'auto', # what runs the generator, see `FaceSwapper`
                     unverified: bool = False, # accept published weights of which nobody knows the hash
+                    occlusion: HEARNet | str | Path | None = None, # the second stage, or what `HEARNet.from_pretrained` takes; None: the first one alone
                    ) -> FaceSwapper:
     "A swapper with trained weights: the shipped model, a published name, or any checkpoint that `load_checkpoint` reads."
     weights, device = weights or 'guided-256', check_device(device)
@@ -127,7 +134,8 @@ def from_pretrained(cls: FaceSwapper,
     model = load_checkpoint(path).requires_grad_(False)
     if identity is None or isinstance(identity, (str, Path)): identity = _identity_of(model.config, identity, unverified, path if path.is_dir() else path.parent)
     name = f'{path.name} sha256:{sha256(path)[:16]}' if path.is_file() else path.name
-    return cls(model, identity, device=device, dtype=dtype, name=name, backend=backend)
+    if isinstance(occlusion, (str, Path)): occlusion = HEARNet.from_pretrained(occlusion)
+    return cls(model, identity, device=device, dtype=dtype, name=name, backend=backend, occlusion=occlusion)
 
 # %% ../nbs/ch5_experiments/04_swapping.ipynb #cell-024
 @contextmanager
@@ -211,7 +219,8 @@ def guides(self: FaceSwapper,
         nearest = 0 if turn is None else int((turn - head_pose(points[None])).norm(dim=1).argmin())
         guide = make_guide(source.crops[nearest], source.landmarks[nearest], crop, points.numpy(), shape)
         if strength < 1: guide.image = torch.lerp(crop, guide.image, max(0., strength)) * (guide.validity > 0)
-        made.append(replace(guide, photo=nearest))
+        yaw = head_pose(torch.stack([torch.from_numpy(source.landmarks[nearest]), points]))[:, 0]
+        made.append(replace(guide, photo=nearest, yaw=tuple(yaw.tolist())))
     return made
 
 @patch
@@ -240,7 +249,9 @@ def _swap_crop(self: FaceSwapper, source: SourceIdentity | Tensor, target: Tenso
         stack = lambda name: torch.stack([getattr(guide, name) for guide in guides]).to(seen)
         guide, validity, mask = map(stack, ('image', 'validity', 'mask')) if guides else (None, None, make_mask(find_landmarks(self.mesh, target), target.shape[-1]).to(seen))
         swapped, gate, _ = self.model.forward_guided(seen, z_id, guide, validity, record, source.modulations if known else None)
-        return torch.lerp(seen, swapped, mask).float(), gate.float()
+        swapped = torch.lerp(seen, swapped, mask)
+        if self.occlusion: swapped = self.occlusion(swapped, heuristic_error(self.model, self.identity_encoder, seen, mask), mask)
+        return swapped.float(), gate.float()
     if record is not None: return self.model(seen, z_id, record).float(), None
     return (self._swap(seen, z_id, source.modulations) if known and self.backend == 'optimized' else self._swap(seen, z_id)).float(), None
 
@@ -281,6 +292,7 @@ class _Job:
     swapped: Image.Image | None = None
     mask: np.ndarray | None = None
     detail: Tensor | None = None # what is finer than the network's pixels, (3, F, F)
+    yaw: tuple[float, float] = (0., 0.) # of source and target, degrees, where there is a guide
 
     @property
     def exposed(self) -> Image.Image:
@@ -340,6 +352,7 @@ def generate(self: FaceSwapper, jobs: list[_Job], strength: float, softness: flo
     for n, job in enumerate(jobs):
         job.mask = self.paste_mask(seen[n:n + 1], guides[n] if guides else None, softness)
         job.swapped = to_pil(swapped[n])
+        if guides: job.yaw = guides[n].yaw
         if guides and who.portraits and job.fine:
             job.detail = clock('detail', full_size_detail, who.portraits[guides[n].photo], guides[n], job.fine, seen[n], swapped[n].cpu(), gate[n].cpu(), strength)
 
@@ -380,7 +393,9 @@ def _swap_batch(self: FaceSwapper, source: Any, targets: Sequence[ImageInput], n
         for who, one in chosen:
             who = who if isinstance(who, SourceIdentity) else clock('identify', self.identify, who)
             with _about(name): jobs.append(clock('align', self._job, n, who, one, photo))
-    return self._finish(photos, jobs, strength, colors, softness, detail, shape, clock)
+    results = self._finish(photos, jobs, strength, colors, softness, detail, shape, clock)
+    for job in jobs: _warn_of_pose(*job.yaw)
+    return results
 
 @patch
 def _finish(self: FaceSwapper, photos: list[Image.Image], jobs: list[_Job], strength: float, colors: float, softness: float, detail: float, shape: float, clock: _Clock) -> list[SwapResult]:

@@ -125,14 +125,16 @@ def _assign_state(model: nn.Module, # may live on the meta device: its tensors a
 def load_model(path: str | Path, # what `save_model` wrote
                dtype: torch.dtype = torch.float32, # of the network in memory, whatever the file's
                device: str | torch.device = 'cpu', # where it goes
-              ): # an `AEINet` in evaluation mode; its `metadata` is what was saved beside the weights
+               network: type[nn.Module] | None = None, # its class, with a `config_class`; None: `AEINet`
+              ): # a network in evaluation mode; its `metadata` is what was saved beside the weights
     "The network out of its file. A ValueError says what does not fit."
-    # imported here, since an AEINet saves and loads itself by this module
-    from faceshifter.generator import AEIConfig, AEINet
+    if network is None:
+        # imported here, since an AEINet saves and loads itself by this module
+        from faceshifter.generator import AEINet as network
 
     note = read_metadata(path)
     try:
-        with torch.device('meta'): model = AEINet(AEIConfig.from_dict(note['config']))
+        with torch.device('meta'): model = network(network.config_class.from_dict(note['config']))
     except (KeyError, TypeError, ValueError) as error: raise ValueError(f'{path} holds no configuration that this version understands: {error}') from None
     with safe_open(path, 'pt', device=str(device)) as file: state = {k: file.get_tensor(k) for k in file.keys()}
     _check_state(state, model.state_dict(), path)

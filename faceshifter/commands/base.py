@@ -45,7 +45,15 @@ def fail(message: str, json: bool = False):
 def friendly_errors(json: bool = False) -> Iterator[None]:
     "Turn the errors that a user can mend into one sentence and an exit status"
     import pickle
-    try: yield
+    import warnings
+
+    from faceshifter.pose import PoseWarning
+    plain = warnings.showwarning
+    def show(message, category, *where): typer.echo(f'faceshifter: {message}', err=True) if issubclass(category, PoseWarning) else plain(message, category, *where)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            yield
     except KeyboardInterrupt as stopped:
         typer.echo(f'faceshifter: {stopped}' if str(stopped) else 'faceshifter: interrupted; what was finished stays.', err=True)
         raise typer.Exit(130) from None

@@ -63,7 +63,7 @@ def describe(learn, # a `SwapLearner` before its fit
     million = lambda module: f'{sum(p.numel() for p in module.parameters()) / 1e6:.1f} million'
     lines = [*(f'{name:28}{value}' for name, value in settings.to_dict().items()), '',
              f'{"network":28}{learn.net.config.img_size} x {learn.net.config.img_size}, {million(learn.net)} parameters, discriminator {million(learn.discriminator_callback.discriminator)}']
-    if not learn.net.config.guided: # the loss of a guided network has other parts, which are not walked through
+    if isinstance(learn.net, AEINet) and not learn.net.config.guided: # the losses of other networks have other parts, which are not walked through
         cost = step_cost(learn.net.config, learn.swap_inputs.identity, settings)
         lines += [f'{"a step":28}{cost["flops"] / 1e9:,.0f} GFLOP for {settings.gradient_accumulation_steps * settings.batch_size} pairs',
                   f'{"memory":28}about {size(cost["weights"] + cost["activations"])}: weights, gradients, optimizers and average {size(cost["weights"])}, activations {size(cost["activations"])}']

@@ -41,6 +41,7 @@ from .discriminator import DiscriminatorCallback
 from .distributed import SyncDiscriminator
 from .guided import grow_patches, guided_parts
 from .loss import SwapLoss, SwapTerms, Terms
+from .occlusion import hear_parts
 from .plots import plot_losses, plot_similarity
 from .settings import TrainingSettings
 from .vector import vector_parts
@@ -163,7 +164,7 @@ def scale_identity_init(net: AEINet, # freshly made; changed in place
 
 # %% ../../nbs/ch5_experiments/03_training.ipynb #f5a1c1f6
 def faceshifter_learner(dls: DataLoaders, # batches (source, target, same[, z_id]), held-out ones in `dls.valid`
-                        config: AEIConfig, # the network
+                        config: AEIConfig | None, # the network; None where `net` is given
                         identity: nn.Module, # aligned crops to L2-normalized z_id; frozen
                         settings: TrainingSettings = TrainingSettings(), # everything else
                         net: nn.Module | None = None, # by default a new AEI-Net
@@ -246,6 +247,7 @@ def training_learner(settings: TrainingSettings,
     if s.threads: torch.set_num_threads(s.threads)
     if torch.cuda.is_available(): torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
     identity = identity or _identity_encoder(s.identity)
+    if s.preset == 'hear-256': return faceshifter_learner(config=None, identity=identity, settings=s, **hear_parts(s, identity) | parts)
     try: config = AEIConfig.preset(s.preset, **{'embedding_dim': identity.embedding_dim, 'identity': s.identity} | s.network)
     except TypeError as error: raise ValueError(f'network: {str(error).rpartition(") ")[2]}') from None
     if config.guided: parts = guided_parts(s, config, identity) | parts

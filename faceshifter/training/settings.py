@@ -75,8 +75,8 @@ class TrainingSettings:
     samples: dict[str, Any] = Field(default_factory=dict) # of triplets: fields of `TripletSettings` to set otherwise
     min_detail: Annotated[float, Field(ge=0)] = 0. # of triplets: faces of fewer pixels in their photographs are pasted, but never the truth
     # networks
-    preset: str = 'instance' # network, see `AEIConfig.preset`
-    network: dict[str, Any] = Field(default_factory=dict) # fields of `AEIConfig` to set otherwise, such as img_size or base_channels
+    preset: str = 'instance' # network, see `AEIConfig.preset`; 'hear-256': the second stage
+    network: dict[str, Any] = Field(default_factory=dict) # fields of `AEIConfig` or `HEARConfig` to set otherwise, such as img_size or base_channels
     identity: str = 'sface' # identity encoder, by name or as a file
     identity_gain: _Positive = 1. # see `scale_identity_init`; 1: PyTorch's own initialization
     discriminator_channels: PositiveInt = 64 # channels of the first layer
