@@ -1,4 +1,4 @@
-"""Use the page of `faceshifter serve` in Chromium: upload, swap, dial, wrong file, huge file, two people at once, keyboard, a phone; and see that nothing is asked of another host.
+"""Use the page of `faceshifter serve` in Chromium: upload, swap, dial, clip, wrong file, huge file, two people at once, keyboard, a phone; and see that neither browser nor server asks another host.
 
     python tools/check_demo.py [SCREENSHOTS]
 """
@@ -17,6 +17,30 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from faceshifter.demo import DemoLimits, make_app
 from faceshifter.swap import FaceSwapper, demo_portraits
+
+asked: list[str] = []  # names and addresses outside this machine that Python looked up or connected to
+
+
+def record(event: str, args: tuple):
+    "An audit hook: note what would leave this machine."
+    if event not in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"): return
+    address = args[1] if event == "socket.connect" else args[0]
+    host = address[0] if isinstance(address, tuple) else address
+    if event == "socket.connect" and not isinstance(address, tuple): return  # a Unix socket
+    if host not in (None, "", "127.0.0.1", "::1", "localhost", "0.0.0.0"): asked.append(f"{event} {host}")
+
+
+def write_clip(photo: Image.Image, path: Path):
+    "Four frames of a photograph as a clip."
+    import av
+    import numpy as np
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 256, 300, "yuv420p"
+        for _ in range(4):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(photo.convert("RGB").resize((256, 300))), "rgb24")))
+        file.mux(stream.encode())
+
 
 def start(folder: Path) -> str:
     "The page on a free port of the loopback, in a thread."
@@ -51,11 +75,14 @@ def main():
     shots = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp())
     shots.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp())
+    sys.addaudithook(record)
     collins, hopper = demo_portraits()
     collins.save(folder / "collins.png")
     hopper.convert("RGB").save(folder / "hopper.jpg")
     Image.new("RGB", (2100, 2000), "gray").save(folder / "pixels.png")
     (folder / "text.png").write_text("no picture")
+    write_clip(hopper, folder / "short.mp4")
+    (folder / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\nshort.mp4\n")
     (folder / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 4_000_000)
     address, foreign = start(folder / "server"), []
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -64,7 +91,8 @@ def main():
 
         def visit(width: int = 1280) -> Page:
             page = browser.new_page(viewport={"width": width, "height": 900})
-            page.on("response", lambda response: response.url.startswith((address, "data:", "blob:")) or foreign.append(response.url))
+            page.on("request", lambda request: request.url.startswith((address, "data:", "blob:")) or foreign.append(request.url))
+            page.on("console", lambda message: "Content Security Policy" in message.text and foreign.append(message.text))
             page.goto(address)
             expect(page.locator("#swap")).to_be_visible(timeout=60_000)
             return page
@@ -102,8 +130,23 @@ def main():
             said = error.inner_text()
             assert text in said, (name, said)
             print(f"{name}: {' '.join(said.split())[:140]}")
-            other.screenshot(path=shots / f"{name}-refused.png", full_page=True)
+            other.screenshot(path=shots / f"{name.removesuffix('.png')}-refused.png", full_page=True)
+            assert not list((folder / "server").rglob(name)), f"{name} is still there"
             other.close()
+
+        page.get_by_role("tab", name="Short clip").click()
+        upload(page, "clip", folder / "list.mp4")
+        expect(page.locator("#clip video")).to_be_visible(timeout=30_000)
+        page.locator("#swap-clip").click()
+        expect(page.locator(".toast-body").first).to_contain_text("is no clip", timeout=30_000)
+        close_errors(page)
+        page.locator("#clip").get_by_label(re.compile("clear|remove", re.I)).first.click()
+        upload(page, "clip", folder / "short.mp4")
+        expect(page.locator("#clip video")).to_be_visible(timeout=30_000)
+        page.locator("#swap-clip").click()
+        expect(page.locator("#said").get_by_text("4 of 4 frames swapped")).to_be_visible(timeout=120_000)
+        page.screenshot(path=shots / "clip.png", full_page=True)
+        print("a clip was swapped, a playlist refused")
 
         both = [visit(), visit(390)]
         for n, one in enumerate(both):
@@ -128,8 +171,9 @@ def main():
         expect(page.locator("#said").get_by_text("1 face in")).to_be_visible(timeout=60_000)
         print("by keyboard alone: answered")
         browser.close()
-    assert not foreign, f"asked of other hosts: {foreign}"
-    print(f"nothing was loaded from another host; screenshots in {shots}")
+    assert not foreign, f"the browser asked other hosts: {foreign}"
+    assert not asked, f"the server asked other hosts: {asked}"
+    print(f"neither the browser nor the server asked another host; screenshots in {shots}")
 
 
 if __name__ == "__main__": main()
